@@ -1,0 +1,50 @@
+# What `make` can do here; each target with its one line of help.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= ../shared/data
+
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/mace-train: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: $(BIN)/mace-train  ## create .venv and install mace-train with all that development needs
+
+train: install  ## train the default model on the bundled sample (under 5 minutes on 2 cores)
+	$(BIN)/mace-train
+
+format: install  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+lint: install  ## formatting, lint, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell mace_train configs scripts tests benchmarks docs *.md
+
+types: install  ## type check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: install  ## the tests (under 8 minutes on 2 cores)
+	$(BIN)/python -m pytest -q
+
+test-slow: install  ## the slow tests: several processes, whole runs, other e3nn versions
+	$(BIN)/python -m pytest -q -m slow
+
+test-all: test test-slow  ## every test
+
+check: lint types test test-slow  ## all that CI does
+
+parity: install  ## ours against mace-torch on the same data (makes an environment for it)
+	$(BIN)/python benchmarks/parity.py --data-dir $(DATA_DIR)
+
+clean:  ## remove environments, caches and build products (runs/ stays)
+	rm -rf $(VENV) .env-* build dist *.egg-info .pytest_cache .ruff_cache
+
+.PHONY: help install train format lint types test test-slow test-all check parity clean

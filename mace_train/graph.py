@@ -1,0 +1,266 @@
+"""`AtomicGraph`: the one record that all floors share.
+
+Floor 0. Data loaders and the calculator make graphs, the model reads them, and losses and
+metrics compare a prediction with the labels a graph carries. A batch is a graph too: its
+atoms are the atoms of all its structures in turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mace_train.elements import ElementTable
+from mace_train.neighbors import neighbor_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+
+
+_Record = TypeVar("_Record")  # the record itself: beartype refuses typing.Self in methods
+
+
+@dataclass(frozen=True)
+class _Movable:
+    """Records of tensors that move between devices as one."""
+
+    def to(
+        self: _Record,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> _Record:
+        """Copy to a device; ``dtype`` changes floating-point fields only."""
+
+        def move(value: object) -> object:
+            if isinstance(value, _Movable):
+                return value.to(device, dtype, non_blocking=non_blocking)
+            if not isinstance(value, Tensor):
+                return value
+            new = dtype if value.is_floating_point() else None
+            return value.to(device=device, dtype=new, non_blocking=non_blocking)
+
+        return _mapped(self, move)
+
+    def pin_memory(self: _Record) -> _Record:
+        """Copy to page-locked memory, from where a GPU fetches asynchronously."""
+        return _mapped(self, lambda value: None if value is None else value.pin_memory())
+
+
+def _mapped(record: Any, change: Callable[[Any], Any]) -> Any:
+    return replace(
+        record, **{f.name: change(getattr(record, f.name)) for f in fields(record)}
+    )
+
+
+@dataclass(frozen=True)
+class Labels(_Movable):
+    """Reference values of the structures of a graph, and how much each counts.
+
+    A weight of 0 says that the label is absent: its value is then 0 and never looked at.
+
+    Attributes:
+        energy: eV, with the atoms' own energies.
+        forces: eV/Å.
+        stress: eV/Å^3, positive in tension.
+        energy_weight: Weight of the structure's energy in the loss; 0 where absent.
+        forces_weight: The same for its forces.
+        stress_weight: The same for its stress; 0 unless periodic in three directions.
+        frame_index: Place of the structure in its data set, to name it in messages.
+        frame_weight: Multiplies all terms of the structure in the loss; None: 1 for all.
+    """
+
+    energy: Float[Tensor, " graphs"]
+    forces: Float[Tensor, "nodes 3"]
+    stress: Float[Tensor, "graphs 3 3"]
+    energy_weight: Float[Tensor, " graphs"]
+    forces_weight: Float[Tensor, " graphs"]
+    stress_weight: Float[Tensor, " graphs"]
+    frame_index: Int[Tensor, " graphs"]
+    frame_weight: Float[Tensor, " graphs"] | None = None
+
+    @classmethod
+    def batch(cls, parts: Sequence[Labels]) -> Labels:
+        """Join the labels of structures that follow each other."""
+        names = [f.name for f in fields(cls) if f.name != "frame_weight"]
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        if all(part.frame_weight is None for part in parts):
+            return cls(**joined)
+        weights = [
+            torch.ones_like(part.energy) if part.frame_weight is None else part.frame_weight
+            for part in parts
+        ]
+        return cls(**joined, frame_weight=torch.cat(weights))
+
+
+@dataclass(frozen=True)
+class AtomicGraph(_Movable):
+    """Structures as a graph: atoms are nodes, pairs closer than ``r_max`` are edges.
+
+    Attributes:
+        positions: Å.
+        atomic_numbers: 1..118.
+        element_index: Place of each atom's element in the model's `ElementTable`.
+        cell: Lattice vectors in rows, Å; zero rows where there is none.
+        pbc: Which lattice vectors are periodic.
+        edge_index: Row 0 the sender, row 1 the receiver.
+        unit_shifts: Whole cell vectors each edge crosses, as floating-point numbers.
+        graph_index: Which structure each atom belongs to, ascending.
+        head: Which of the model's heads gives each structure's energy.
+        labels: Reference values, or None.
+    """
+
+    positions: Float[Tensor, "nodes 3"]
+    atomic_numbers: Int[Tensor, " nodes"]
+    element_index: Int[Tensor, " nodes"]
+    cell: Float[Tensor, "graphs 3 3"]
+    pbc: Bool[Tensor, "graphs 3"]
+    edge_index: Int[Tensor, "2 edges"]
+    unit_shifts: Float[Tensor, "edges 3"]
+    graph_index: Int[Tensor, " nodes"]
+    head: Int[Tensor, " graphs"]
+    labels: Labels | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of atoms."""
+        return self.positions.shape[0]
+
+    @property
+    def num_edges(self) -> int:
+        """Number of directed edges."""
+        return self.edge_index.shape[1]
+
+    @property
+    def num_graphs(self) -> int:
+        """Number of structures."""
+        return self.cell.shape[0]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        positions: np.ndarray,
+        atomic_numbers: np.ndarray,
+        *,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        elements: ElementTable,
+        r_max: float,
+        dtype: torch.dtype = torch.float64,
+        head: int = 0,
+        labels: Labels | None = None,
+    ) -> AtomicGraph:
+        """Build the graph of one structure from arrays.
+
+        Args:
+            positions: (nodes, 3), Å.
+            atomic_numbers: (nodes,).
+            cell: (3, 3), Å, lattice vectors in rows.
+            pbc: (3,), which lattice vectors are periodic.
+            elements: The model's elements.
+            r_max: Cutoff in Å.
+            dtype: Floating-point type of the tensors; neighbors are found in float64.
+            head: Place of the head in the model's list.
+            labels: Reference values of this structure.
+
+        Raises:
+            ValueError: If an element is not in ``elements`` or the cell does not span the
+                periodic directions.
+        """
+        neighbors = neighbor_list(positions, cell, pbc, r_max=r_max)
+        return cls(
+            positions=torch.as_tensor(positions, dtype=dtype),
+            atomic_numbers=torch.as_tensor(np.asarray(atomic_numbers, np.int64)),
+            element_index=torch.from_numpy(elements.index_of(atomic_numbers)),
+            cell=torch.as_tensor(np.asarray(cell, np.float64), dtype=dtype).reshape(
+                1, 3, 3
+            ),
+            pbc=torch.as_tensor(np.asarray(pbc, bool)).reshape(1, 3),
+            edge_index=torch.from_numpy(neighbors.edge_index),
+            unit_shifts=torch.as_tensor(neighbors.unit_shifts, dtype=dtype),
+            graph_index=torch.zeros(len(positions), dtype=torch.int64),
+            head=torch.tensor([head]),
+            labels=labels,
+        )
+
+    @classmethod
+    def from_atoms(
+        cls,
+        atoms: Atoms,
+        *,
+        elements: ElementTable,
+        r_max: float,
+        dtype: torch.dtype = torch.float64,
+        head: int = 0,
+    ) -> AtomicGraph:
+        """Build the graph of an ASE structure, without labels; see `from_arrays`."""
+        return cls.from_arrays(
+            atoms.get_positions(),
+            atoms.get_atomic_numbers(),
+            cell=np.asarray(atoms.cell.array),
+            pbc=atoms.get_pbc(),
+            elements=elements,
+            r_max=r_max,
+            dtype=dtype,
+            head=head,
+        )
+
+    @classmethod
+    def batch(cls, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
+        """Join graphs into one whose atoms, edges and structures follow in the given order.
+
+        Raises:
+            ValueError: If ``graphs`` is empty, or only some of them carry labels.
+        """
+        if not graphs:
+            raise ValueError("cannot batch an empty list of graphs: use AtomicGraph.empty")
+        by_rows = [f.name for f in fields(cls) if f.name not in ("edge_index", "labels")]
+        joined = {name: torch.cat([getattr(g, name) for g in graphs]) for name in by_rows}
+        node_counts = torch.tensor([graph.num_nodes for graph in graphs])
+        node_offsets = torch.cumsum(node_counts, 0) - node_counts
+        edge_counts = torch.tensor([graph.num_edges for graph in graphs])
+        graph_counts = torch.tensor([graph.num_graphs for graph in graphs])
+        graph_offsets = torch.cumsum(graph_counts, 0) - graph_counts
+        joined["edge_index"] = torch.cat([graph.edge_index for graph in graphs], dim=1)
+        joined["edge_index"] += node_offsets.repeat_interleave(edge_counts)
+        joined["graph_index"] += graph_offsets.repeat_interleave(node_counts)
+        labels = [graph.labels for graph in graphs if graph.labels is not None]
+        if labels and len(labels) != len(graphs):
+            raise ValueError(
+                f"{len(labels)} of {len(graphs)} graphs carry labels: all or none"
+            )
+        if labels:
+            return cls(**joined, labels=Labels.batch(labels))
+        return cls(**joined, labels=None)
+
+    @classmethod
+    def empty(cls, dtype: torch.dtype = torch.float64) -> AtomicGraph:
+        """A graph of no structures, with labels: what a rank without frames works on."""
+
+        def none(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=dtype)
+
+        index = torch.zeros(0, dtype=torch.int64)
+        labels = Labels(
+            none(0), none(0, 3), none(0, 3, 3), none(0), none(0), none(0), index
+        )
+        return cls(
+            positions=none(0, 3),
+            atomic_numbers=index,
+            element_index=index,
+            cell=none(0, 3, 3),
+            pbc=torch.zeros(0, 3, dtype=torch.bool),
+            edge_index=index.reshape(2, 0),
+            unit_shifts=none(0, 3),
+            graph_index=index,
+            head=index,
+            labels=labels,
+        )
