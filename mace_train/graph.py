@@ -74,8 +74,8 @@ class Labels(_Movable):
         energy_weight: Weight of the structure's energy in the loss; 0 where absent.
         forces_weight: The same for its forces.
         stress_weight: The same for its stress; 0 unless periodic in three directions.
+        frame_weight: Multiplies all terms of the structure in the loss.
         frame_index: Place of the structure in its data set, to name it in messages.
-        frame_weight: Multiplies all terms of the structure in the loss; None: 1 for all.
     """
 
     energy: Float[Tensor, " graphs"]
@@ -84,21 +84,14 @@ class Labels(_Movable):
     energy_weight: Float[Tensor, " graphs"]
     forces_weight: Float[Tensor, " graphs"]
     stress_weight: Float[Tensor, " graphs"]
+    frame_weight: Float[Tensor, " graphs"]
     frame_index: Int[Tensor, " graphs"]
-    frame_weight: Float[Tensor, " graphs"] | None = None
 
     @classmethod
     def batch(cls, parts: Sequence[Labels]) -> Labels:
         """Join the labels of structures that follow each other."""
-        names = [f.name for f in fields(cls) if f.name != "frame_weight"]
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        if all(part.frame_weight is None for part in parts):
-            return cls(**joined)
-        weights = [
-            torch.ones_like(part.energy) if part.frame_weight is None else part.frame_weight
-            for part in parts
-        ]
-        return cls(**joined, frame_weight=torch.cat(weights))
+        names = [f.name for f in fields(cls)]
+        return cls(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})
 
 
 @dataclass(frozen=True)
@@ -250,7 +243,7 @@ class AtomicGraph(_Movable):
 
         index = torch.zeros(0, dtype=torch.int64)
         labels = Labels(
-            none(0), none(0, 3), none(0, 3, 3), none(0), none(0), none(0), index
+            none(0), none(0, 3), none(0, 3, 3), none(0), none(0), none(0), none(0), index
         )
         return cls(
             positions=none(0, 3),

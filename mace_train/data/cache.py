@@ -1,0 +1,189 @@
+"""`open_store`: frames from whatever the user named, extended XYZ prepared on first use.
+
+Prepared shards lie in a folder of the cache named by a fingerprint of the files, the
+settings and the reading code, so that a changed file, key or program never meets stale
+shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from mace_train import __version__
+from mace_train.data.frames import GROUP_KEYS
+from mace_train.data.labels import LabelKeys
+from mace_train.data.prepare import PrepareReport, prepare_shards
+from mace_train.data.shards import Shard
+from mace_train.data.sources import expand_sources, is_shard
+from mace_train.data.store import FrameStore
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; shards are renamed into place anyway
+    fcntl = None
+
+_log = logging.getLogger(__name__)
+_COMPLETE = "complete.json"
+
+
+def open_store(
+    spec: str | Path | Sequence[str | Path],
+    *,
+    keys: LabelKeys,
+    group_key: str = "auto",
+    max_force: float | None = None,
+    r_max: float | Sequence[float],
+    cache_dir: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> FrameStore:
+    """Open frames for training or evaluation.
+
+    Shards are used as they are. Extended XYZ is prepared into the cache, once for all
+    processes that ask at the same time.
+
+    Args:
+        spec: A file, a folder, a glob or a list of these; ``sample`` is the bundled sample.
+        keys: Names and units of the labels.
+        group_key: Info key whose frames belong together, or ``auto``.
+        max_force: Frames with a larger force, in eV/Å, are left out and counted.
+        r_max: Cutoff or cutoffs in Å for which edges are counted.
+        cache_dir: Folder of prepared shards; None: ``$XDG_CACHE_HOME/mace-train``.
+        workers: Processes that prepare.
+        progress: Called with frames done and in all while preparing.
+
+    Raises:
+        ValueError: If files are missing or unfit, or shards were prepared with other
+            settings.
+    """
+    paths = expand_sources(spec)
+    shards = [path for path in paths if is_shard(path)]
+    files = [path for path in paths if not is_shard(path)]
+    if shards:
+        _check_settings(FrameStore(shards), keys, group_key=group_key, max_force=max_force)
+    if files:
+        cutoffs = [r_max] if isinstance(r_max, (int, float)) else list(r_max)
+        settings = {"keys": asdict(keys), "group_key": group_key, "max_force": max_force}
+        folder = _cache_root(cache_dir) / fingerprint(files, {**settings, "r_max": cutoffs})
+        prepare = partial(
+            prepare_shards,
+            files,
+            folder,
+            keys=keys,
+            group_key=group_key,
+            max_force=max_force,
+            r_max=cutoffs,
+            workers=workers,
+            progress=progress,
+        )
+        shards += _cached_shards(folder, prepare)
+    return FrameStore(shards)
+
+
+def fingerprint(files: Sequence[Path], settings: Mapping[str, object]) -> str:
+    """A short name for files as they are now, settings, and the code that reads them."""
+    states = [(str(path.resolve()), path.stat()) for path in files]
+    code = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(path.read_bytes())
+    identity = {
+        "files": [(name, state.st_size, state.st_mtime_ns) for name, state in states],
+        "settings": settings,
+        "version": __version__,
+        "code": code.hexdigest(),
+    }
+    text = json.dumps(identity, sort_keys=True)
+    return f"{files[0].stem[:40]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _cache_root(cache_dir: Path | None) -> Path:
+    if cache_dir is not None:
+        return Path(cache_dir)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mace-train"
+
+
+def _cached_shards(folder: Path, prepare: Callable[[], PrepareReport]) -> list[Path]:
+    """The shards of a cache folder, prepared if they are not complete."""
+    shards = _complete_shards(folder)
+    if shards is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write prepared shards to {folder} ({error}): set data.cache_dir"
+            ) from error
+        with _locked(folder / "lock"):
+            shards = _complete_shards(
+                folder
+            )  # another process may have made them meanwhile
+            if shards is None:
+                shards = prepare().shards
+                temporary = folder / f".{_COMPLETE}.{os.getpid()}"
+                temporary.write_text(json.dumps([path.name for path in shards]))
+                temporary.replace(folder / _COMPLETE)
+    return shards
+
+
+def _complete_shards(folder: Path) -> list[Path] | None:
+    """The shards of a finished preparation, or None where some are missing."""
+    note = folder / _COMPLETE
+    if not note.exists():
+        return None
+    shards = [folder / name for name in json.loads(note.read_text())]
+    return shards if all(path.exists() for path in shards) else None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system releases when this process ends, however it ends."""
+    with path.open("a") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems; then work may be done twice
+            _log.info("no lock on %s (%s)", path, error)
+        yield
+
+
+def _check_settings(
+    store: FrameStore, keys: LabelKeys, *, group_key: str, max_force: float | None
+) -> None:
+    """Refuse settings that only the preparation of the shards could have followed."""
+    asked = {
+        **keys.explicit(),
+        "group_key": None if group_key in ("auto", *GROUP_KEYS) else group_key,
+        "max_force": max_force,
+        "units.energy": None if keys.energy_unit == "eV" else keys.energy_unit,
+        "units.length": None if keys.length_unit == "angstrom" else keys.length_unit,
+    }
+    for shard in store.shards:
+        was = shard.header.settings
+        had = {f"{name}_key": key for name, key in _keys_used(shard).items()}
+        had |= {"virials_key": was["keys"]["virials"], "group_key": was["group_key"]}
+        had |= {"max_force": was["max_force"], "units.energy": was["keys"]["energy_unit"]}
+        had["units.length"] = was["keys"]["length_unit"]
+        for name, value in asked.items():
+            if value is not None and value != had[name]:
+                raise ValueError(
+                    f"data.{name}={value}, but shard {shard.path} was prepared with "
+                    f"{had[name]}: leave it out, or run mace-prepare with it"
+                )
+
+
+def _keys_used(shard: Shard) -> dict[str, str]:
+    """The key that gave each label, even where the user left the choice to us."""
+    asked = shard.header.settings["keys"]
+    found = {name: list(counts) for name, counts in shard.census.keys.used.items()}
+    return {
+        name: keys[0] if asked[name] == "auto" and len(keys) == 1 else asked[name]
+        for name, keys in found.items()
+    }

@@ -1,0 +1,191 @@
+"""`Census`: what a set of frames carries, what was left out, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mace_train.data.labels import KNOWN_KEYS, KeyCounts, LabelKeys
+from mace_train.data.problems import FrameError, ProblemLog
+from mace_train.data.unit_evidence import UnitEvidence
+
+if TYPE_CHECKING:
+    from mace_train.data.frame import Frame
+
+STOP_AFTER = 1000  # refused frames: enough to know, too many to read on for days
+
+
+@dataclass
+class Census:
+    """Counts over frames; those of several workers are merged.
+
+    Attributes:
+        num_frames: Frames kept.
+        num_atoms: Atoms in them.
+        num_isolated_atoms: Frames among them that are isolated atoms.
+        labels: Frames with each of ``energy``, ``forces``, ``stress`` (weight above 0).
+        left_out: Frames left out on the user's word, by reason (``max_force``).
+        keys: Which key gave each label.
+        names: Frames that carry each key or column, known to us or not.
+        problems: Refused frames.
+        evidence: What the frames say about units and signs.
+        asked: Keys the user named, by their option (``energy_key``).
+        energy_unit: Unit the user gave.
+        max_force: The user's limit, eV/Å.
+    """
+
+    num_frames: int = 0
+    num_atoms: int = 0
+    num_isolated_atoms: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    keys: KeyCounts = field(default_factory=KeyCounts)
+    names: Counter[str] = field(default_factory=Counter)
+    problems: ProblemLog = field(default_factory=ProblemLog)
+    evidence: UnitEvidence = field(default_factory=UnitEvidence)
+    asked: dict[str, str] = field(default_factory=dict)
+    energy_unit: str = "eV"
+    max_force: float | None = None
+
+    def expect(self, keys: LabelKeys, *, max_force: float | None) -> None:
+        """Take note of what the user asked for."""
+        self.asked = keys.explicit()
+        self.energy_unit = keys.energy_unit
+        self.max_force = max_force
+
+    @property
+    def num_read(self) -> int:
+        """Frames read: kept, left out and refused."""
+        return self.num_frames + sum(self.left_out.values()) + self.problems.count
+
+    def add(self, frame: Frame) -> None:
+        """Count a frame that is kept."""
+        self.num_frames += 1
+        self.num_atoms += frame.num_atoms
+        self.num_isolated_atoms += frame.is_isolated_atom
+        self.labels["energy"] += frame.energy_weight > 0
+        self.labels["forces"] += frame.forces_weight > 0
+        self.labels["stress"] += frame.stress_weight > 0
+        self.evidence.add(frame)
+
+    def refuse(self, problem: FrameError, *, place: str) -> None:
+        """Count a frame that cannot be used, at ``place`` (file, frame, formula).
+
+        Raises:
+            ValueError: If there are `STOP_AFTER` of them.
+        """
+        self.problems.add(problem, place=place)
+        if self.problems.count >= STOP_AFTER:
+            self.raise_problems()
+
+    def merge(self, other: Census) -> None:
+        """Add the counts of another part of the data, read after this one."""
+        self.num_frames += other.num_frames
+        self.num_atoms += other.num_atoms
+        self.num_isolated_atoms += other.num_isolated_atoms
+        self.labels += other.labels
+        self.left_out += other.left_out
+        self.names += other.names
+        self.keys.merge(other.keys)
+        self.problems.merge(other.problems)
+        self.evidence.merge(other.evidence)
+        self.asked = self.asked or other.asked
+        self.max_force = self.max_force if self.max_force is not None else other.max_force
+        if self.energy_unit == "eV":
+            self.energy_unit = other.energy_unit
+
+    def summary(self) -> str:
+        """``energy 616/616, forces 616/616, stress 616/616``, and what was left out."""
+        parts = [f"{name} {self.labels[name]}/{self.num_frames}" for name in KNOWN_KEYS]
+        if self.num_isolated_atoms:
+            parts.append(f"isolated atoms {self.num_isolated_atoms}")
+        if self.keys.passed_over:
+            parts.append(
+                f"stress of {self.keys.passed_over} not fully periodic passed over"
+            )
+        parts += [f"left out by {reason}: {n}" for reason, n in self.left_out.items()]
+        return ", ".join(parts)
+
+    def names_found(self) -> str:
+        """Keys and columns of the files, the most frequent first, for messages."""
+        shown = [f"{name} ({count})" for name, count in self.names.most_common(30)]
+        more = len(self.names) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "") or "none"
+
+    def raise_problems(self) -> None:
+        """Refuse the data if anything in them is wrong; called when all are read.
+
+        Raises:
+            ValueError: With every problem, how many frames it concerns, where the first one
+                is, and what to do.
+        """
+        problems = self.problems.lines(self.num_read)
+        problems += self._missing_keys()
+        problems += self._mixed_keys()
+        problems += self.evidence.verdicts(
+            units_are_default=self.energy_unit == "eV", max_force=self.max_force
+        )
+        if len(problems) == 1:
+            raise ValueError(problems[0])
+        if problems:
+            raise ValueError(
+                f"{len(problems)} problems with the data:\n- " + "\n- ".join(problems)
+            )
+
+    def _missing_keys(self) -> list[str]:
+        """Keys that the user named and no frame carries."""
+        if not self.num_read:
+            return []
+        return [
+            f"data.{option}={key} is in none of {self.num_read} frames. Names found: "
+            f"{self.names_found()}."
+            for option, key in self.asked.items()
+            if key not in self.names
+        ]
+
+    def _mixed_keys(self) -> list[str]:
+        """Labels that different frames give under different names."""
+        messages = []
+        for name, counts in self.keys.used.items():
+            if len(counts) > 1:
+                told = ", ".join(f"{key} in {n} frames" for key, n in counts.most_common())
+                messages.append(
+                    f"the {name} has different names in different frames ({told}), so "
+                    "that these may come from different calculations. Choose one with "
+                    f"data.{name}_key={counts.most_common(1)[0][0]} (frames without it "
+                    f"then have no {name}), or rename the other."
+                )
+        return messages
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {
+            "num_frames": self.num_frames,
+            "num_atoms": self.num_atoms,
+            "num_isolated_atoms": self.num_isolated_atoms,
+            "labels": dict(self.labels),
+            "left_out": dict(self.left_out),
+            "keys": self.keys.to_dict(),
+            "names": dict(self.names),
+            "problems": self.problems.to_dict(),
+            "evidence": self.evidence.to_dict(),
+            "asked": self.asked,
+            "energy_unit": self.energy_unit,
+            "max_force": self.max_force,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Census:
+        """The census that `to_dict` wrote."""
+        return cls(
+            **{
+                **values,
+                "labels": Counter(values["labels"]),
+                "left_out": Counter(values["left_out"]),
+                "keys": KeyCounts.from_dict(values["keys"]),
+                "names": Counter(values["names"]),
+                "problems": ProblemLog.from_dict(values["problems"]),
+                "evidence": UnitEvidence(**values["evidence"]),
+            }
+        )

@@ -1,0 +1,81 @@
+"""`GraphDataset`: frames of a store as graphs with labels, neighbors found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mace_train.data.frame import Frame
+from mace_train.data.store import FrameStore
+from mace_train.elements import ElementTable
+from mace_train.graph import AtomicGraph, Labels
+
+
+class GraphDataset(Dataset[AtomicGraph]):
+    """Map-style dataset over some frames of a store.
+
+    Neighbor lists are made here, that is in the loader's worker processes.
+
+    Args:
+        store: The frames.
+        indices: Places in the store; items follow this order.
+        elements: The model's elements.
+        r_max: Cutoff in Å.
+        dtype: Floating-point type of graphs and labels.
+    """
+
+    def __init__(
+        self,
+        store: FrameStore,
+        indices: np.ndarray,
+        *,
+        elements: ElementTable,
+        r_max: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.store = store
+        self.indices = np.asarray(indices, np.int64)
+        self.elements = elements
+        self.r_max = r_max
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> AtomicGraph:
+        """The graph of one frame; ``labels.frame_index`` is its place in the store."""
+        place = int(self.indices[item])
+        frame = self.store.frame(place)
+        return AtomicGraph.from_arrays(
+            frame.positions,
+            frame.atomic_numbers,
+            cell=frame.cell,
+            pbc=frame.pbc,
+            elements=self.elements,
+            r_max=self.r_max,
+            dtype=self.dtype,
+            labels=frame_labels(frame, place=place, dtype=self.dtype),
+        )
+
+    def collate(self, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
+        """Join the graphs of a batch; no graphs at all make an empty one, with labels."""
+        return AtomicGraph.batch(graphs) if graphs else AtomicGraph.empty(self.dtype)
+
+
+def frame_labels(frame: Frame, *, place: int, dtype: torch.dtype) -> Labels:
+    """Reference values of one frame; absent ones are 0 with weight 0."""
+    forces = np.zeros((frame.num_atoms, 3)) if frame.forces is None else frame.forces
+    stress = np.zeros((3, 3)) if frame.stress is None else frame.stress
+    return Labels(
+        energy=torch.tensor([frame.energy or 0.0], dtype=dtype),
+        forces=torch.as_tensor(forces, dtype=dtype),
+        stress=torch.as_tensor(stress, dtype=dtype).reshape(1, 3, 3),
+        energy_weight=torch.tensor([frame.energy_weight], dtype=dtype),
+        forces_weight=torch.tensor([frame.forces_weight], dtype=dtype),
+        stress_weight=torch.tensor([frame.stress_weight], dtype=dtype),
+        frame_weight=torch.tensor([frame.frame_weight], dtype=dtype),
+        frame_index=torch.tensor([place]),
+    )

@@ -1,0 +1,218 @@
+"""From the user's files to a folder of shards: in parallel, in constant memory, resumable.
+
+The work is planned before it begins, so that a shard is determined by the data and the
+settings alone. One that is there was finished, whoever wrote it, and is not written again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mace_train import __version__
+from mace_train.data.census import Census
+from mace_train.data.frame import Frame
+from mace_train.data.frames import read_frames
+from mace_train.data.labels import LabelKeys
+from mace_train.data.parallel import run_parallel
+from mace_train.data.plan import ReadSettings, ShardJob, plan_shards
+from mace_train.data.scan import scan_sources
+from mace_train.data.shard_writer import ShardHeader, ShardWriter
+from mace_train.data.shards import Shard
+from mace_train.data.sources import is_shard
+from mace_train.neighbors import neighbor_list
+
+_log = logging.getLogger(__name__)
+_TICK = 20  # frames between two reports of progress
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What a preparation did.
+
+    Attributes:
+        shards: All shards of the data, in order.
+        census: What their frames carry, and what was left out.
+        num_written: Shards written now; the others were there.
+        num_bytes: Size of all shards.
+    """
+
+    shards: list[Path]
+    census: Census
+    num_written: int
+    num_bytes: int
+
+
+def prepare_shards(
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    keys: LabelKeys,
+    group_key: str = "auto",
+    max_force: float | None = None,
+    r_max: Sequence[float],
+    frames_per_shard: int = 10_000,
+    workers: int = 1,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> PrepareReport:
+    """Write the frames of files as shards.
+
+    Started again after it was interrupted, it goes on with the shards that are missing.
+
+    Args:
+        sources: Files of extended XYZ.
+        output: Folder of the shards; made if absent.
+        keys: Names and units of the labels.
+        group_key: Info key whose frames belong together, or ``auto``.
+        max_force: Frames with a larger force, in eV/Å, are left out and counted.
+        r_max: Cutoffs in Å for which edges are counted.
+        frames_per_shard: Frames after which a new shard begins.
+        workers: Processes.
+        progress: Called with frames done and frames in all, at least once a second.
+
+    Raises:
+        ValueError: If there are no sources, the output holds shards of other data or
+            settings, or the frames are not fit for training; the message of the reader says
+            why.
+    """
+    if not sources:
+        raise ValueError("there are no files to prepare")
+    if any(is_shard(path) for path in sources):
+        raise ValueError(
+            f"{sources[0]} is a shard already: train on it, or name other files"
+        )
+    if frames_per_shard < 1 or workers < 1:
+        raise ValueError(
+            f"frames_per_shard={frames_per_shard} and workers={workers} must be at least 1"
+        )
+    cutoffs = tuple(sorted({float(cutoff) for cutoff in r_max}))
+    settings = ReadSettings(keys, group_key, max_force, cutoffs)
+    output.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(output)
+    scanned = scan_sources(sources, stride=frames_per_shard)
+    jobs = plan_shards(
+        scanned, output, settings=settings, frames_per_shard=frames_per_shard
+    )
+    todo = [job for job in jobs if not _is_finished(job)]
+    _check_no_others(output, jobs)
+    if len(todo) < len(jobs):
+        _log.info(
+            "%d of %d shards in %s are there", len(jobs) - len(todo), len(jobs), output
+        )
+    total = sum(job.num_frames for job in jobs)
+    done = total - sum(job.num_frames for job in todo)
+    run_parallel(
+        _write_shard,
+        todo,
+        workers=workers,
+        progress=progress and (lambda count: progress(done + count, total)),
+    )
+    return _report(jobs, num_written=len(todo))
+
+
+def _report(jobs: Sequence[ShardJob], *, num_written: int) -> PrepareReport:
+    """Merge what the shards say, and refuse the whole if its frames are unfit."""
+    census = Census()
+    for job in jobs:
+        census.merge(Shard(job.path).census)
+    try:
+        census.raise_problems()
+    except ValueError:
+        for job in jobs:
+            job.path.unlink()
+        raise
+    if census.num_frames == 0:
+        raise ValueError(
+            f"no frames in {', '.join(str(piece.source.path) for piece in jobs[0].pieces)}"
+            f" ({census.summary()})"
+        )
+    shards = [job.path for job in jobs]
+    return PrepareReport(shards, census, num_written, sum(p.stat().st_size for p in shards))
+
+
+def _is_finished(job: ShardJob) -> bool:
+    if not job.path.exists():
+        return False
+    shard = Shard(job.path)
+    if shard.preparation != job.preparation:
+        raise ValueError(
+            f"{job.path.parent} holds shards of other data or settings (such as "
+            f"{job.path.name}): choose another output folder, or delete that one"
+        )
+    return True
+
+
+def _check_no_others(output: Path, jobs: Sequence[ShardJob]) -> None:
+    others = sorted(
+        {path.name for path in output.glob("*.h5")} - {job.path.name for job in jobs}
+    )
+    if others:
+        raise ValueError(
+            f"{output} holds other shards (such as {others[0]}): choose another output "
+            "folder, or delete that one"
+        )
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Delete unfinished files of processes of this machine that are no more."""
+    for path in output.glob(f".*.{socket.gethostname()}.*.tmp"):
+        if not Path(f"/proc/{path.name.split('.')[-2]}").exists() and os.name == "posix":
+            path.unlink(missing_ok=True)
+
+
+def _write_shard(job: ShardJob, tick: Callable[[int], None]) -> None:
+    """Read the pieces of a shard and write it (in a worker process)."""
+    census = Census()
+    writer = ShardWriter(len(job.settings.r_max))
+    waiting = 0
+    for piece in job.pieces:
+        frames = read_frames(
+            piece.source.path,
+            keys=job.settings.keys,
+            group_key=job.settings.group_key,
+            max_force=job.settings.max_force,
+            start=piece.start.frame,
+            stop=piece.stop,
+            offset=piece.start.offset,
+            line=piece.start.line,
+            census=census,
+        )
+        for frame in frames:
+            edge_counts = [
+                count_edges(frame, r_max=cutoff) for cutoff in job.settings.r_max
+            ]
+            writer.add(frame, source=piece.source.name, edge_counts=edge_counts)
+            waiting += 1
+            if waiting == _TICK:
+                tick(waiting)
+                waiting = 0
+    tick(waiting)
+    sources = {piece.source.name: piece.source for piece in job.pieces}
+    header = ShardHeader(
+        preparation=job.preparation,
+        number=job.number,
+        num_shards=job.num_shards,
+        settings=job.settings.to_dict(),
+        sources=[
+            {"name": name, "sha256": source.sha256, "num_frames": source.num_frames}
+            for name, source in sources.items()
+        ],
+        r_max=list(job.settings.r_max),
+        census=census.to_dict(),
+        software=__version__,
+    )
+    writer.write(job.path, header)
+
+
+def count_edges(frame: Frame, *, r_max: float) -> int:
+    """Number of directed edges within a cutoff in Å, as the graph of the frame has them.
+
+    Raises:
+        ValueError: If the cell does not span the periodic directions.
+    """
+    neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_max=r_max)
+    return neighbors.edge_index.shape[1]

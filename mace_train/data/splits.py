@@ -1,0 +1,211 @@
+"""Splits into training, validation and test frames that never tear a material apart.
+
+Frames of one relaxation or one trajectory are near copies of each other: with some of them
+in training and others in validation, the validation error says nothing about new materials.
+So whole groups of frames change sides, where the data tells which frames belong together.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from mace_train.data.frames import GROUP_KEYS
+from mace_train.data.sampler import permutation
+from mace_train.data.store import FrameStore
+from mace_train.data.trajectories import looks_like_trajectory
+
+_log = logging.getLogger(__name__)
+SplitMethod = Literal["auto", "group", "blocks", "random"]
+_NUM_BLOCKS = 50
+_SALT = 0x5BD1  # another stream of random numbers than the sampler's with the same seed
+
+
+@dataclass(frozen=True)
+class Split:
+    """Places in a store, ascending and without overlap.
+
+    Attributes:
+        train: Frames to learn from.
+        valid: Frames that choose the best model.
+        test: Frames that are looked at only at the end.
+        method: How they were told apart.
+        warnings: What a user should know about it.
+    """
+
+    train: Int[np.ndarray, " train"]
+    valid: Int[np.ndarray, " valid"]
+    test: Int[np.ndarray, " test"]
+    method: str = "random"
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def subsets(self) -> dict[str, np.ndarray]:
+        """The three lists by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+def make_split(
+    store: FrameStore,
+    *,
+    method: SplitMethod = "auto",
+    group_key: str = "auto",
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+) -> Split:
+    """Divide the frames of a store; the same arguments give the same split.
+
+    Isolated atoms always stay in training, where E0s come from. A fraction above 0 gives at
+    least one frame.
+
+    Args:
+        store: The frames.
+        method: ``group``: frames with the same value of the group key stay together;
+            ``blocks``: runs of consecutive frames do; ``random``: nothing does; ``auto``:
+            ``group`` where frames have the key, else ``random``.
+        group_key: Name of the key; ``auto``: ``mp_id``, else ``material_id``.
+        valid_fraction: Part of the frames for validation.
+        test_fraction: Part of the frames for the test.
+        seed: Of the choice.
+
+    Raises:
+        ValueError: If fractions are not in [0, 1) or leave nothing to train on, no frame
+            has the group key, or there are fewer groups than subsets.
+    """
+    _check_fractions(valid_fraction, test_fraction)
+    if valid_fraction == test_fraction == 0:
+        none = np.zeros(0, np.int64)
+        return Split(np.arange(len(store)), none, none, method="none")
+    free = np.flatnonzero(~store.isolated)
+    if len(free) == 0:
+        raise ValueError(
+            f"all {len(store)} frames are isolated atoms, which give E0s but cannot be "
+            "held out: name the frames to train on too, or set data.valid_fraction=0"
+        )
+    wanted = 1 + (valid_fraction > 0) + (test_fraction > 0)
+    units, chosen, warnings = _units(store, method, group_key, free=free, wanted=wanted)
+    members, sizes = np.unique(units, return_counts=True)
+    if len(members) < wanted:
+        raise ValueError(
+            f"{len(free)} frames in {len(members)} {_UNIT_NAMES[chosen]} cannot be "
+            f"divided into {wanted} subsets: set data.valid_fraction=0 or "
+            "data.test_fraction=0, choose data.split=blocks or random, or name other data "
+            "as data.valid"
+        )
+    order = permutation(len(members), _SALT, seed)
+    test, order = _take(order, sizes, test_fraction * len(free), leave=wanted - 1)
+    valid, order = _take(order, sizes, valid_fraction * len(free), leave=1)
+    side = np.zeros(len(members), np.int64)
+    side[valid], side[test] = 1, 2
+    frame_side = np.zeros(len(store), np.int64)
+    frame_side[free] = side[np.searchsorted(members, units)]
+    parts = [np.flatnonzero(frame_side == number) for number in range(3)]
+    for warning in warnings:
+        _log.warning(warning)
+    return Split(*parts, method=chosen, warnings=tuple(warnings))
+
+
+_UNIT_NAMES = {"group": "groups", "blocks": "blocks", "random": "units"}
+
+
+def _check_fractions(valid_fraction: float, test_fraction: float) -> None:
+    for name, value in (("valid", valid_fraction), ("test", test_fraction)):
+        if not 0 <= value < 1:
+            raise ValueError(f"data.{name}_fraction must be in [0, 1), got {value}")
+    if valid_fraction + test_fraction >= 1:
+        raise ValueError(
+            f"data.valid_fraction={valid_fraction} and data.test_fraction={test_fraction} "
+            "leave nothing to train on"
+        )
+
+
+def _take(
+    order: np.ndarray, sizes: np.ndarray, target: float, *, leave: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Units in shuffled order whose frames come close to a target, and the rest."""
+    if target == 0:
+        return order[:0], order
+    count, may_take = 0, len(order) - leave
+    taken = np.zeros(len(order), bool)
+    for place, size in enumerate(sizes[order].tolist()):
+        if count >= target or may_take == 0:
+            break
+        if abs(count + size - target) < abs(count - target):
+            taken[place] = True
+            count += size
+            may_take -= 1
+    if not taken.any():  # every unit is larger than twice the target: the smallest will do
+        taken[np.argmin(sizes[order])] = True
+    return order[taken], order[~taken]
+
+
+def _units(
+    store: FrameStore, method: SplitMethod, group_key: str, *, free: np.ndarray, wanted: int
+) -> tuple[np.ndarray, str, list[str]]:
+    """Number of the unit each free frame belongs to, the method, and warnings."""
+    key = _present_key(store, group_key) if method in ("auto", "group") else None
+    if key is None and (method == "group" or (method == "auto" and group_key != "auto")):
+        asked = " or ".join(GROUP_KEYS) if group_key == "auto" else group_key
+        raise ValueError(
+            f"data.split={method}, but no frame has {asked}: name the key with "
+            "data.group_key, or choose data.split=blocks or random"
+        )
+    if key is not None:
+        units, warnings = _group_units(store, key, free)
+        if method == "group" or len(np.unique(units)) >= wanted:
+            return units, "group", warnings
+        warnings.append(
+            f"all frames belong to {len(np.unique(units))} {key}, so whole {key}s cannot "
+            "be held out: blocks of consecutive frames are, which are near copies of "
+            "training frames"
+        )
+        return _block_units(store, free), "blocks", warnings
+    if method == "blocks":
+        return _block_units(store, free), "blocks", []
+    warnings = []
+    if looks_like_trajectory(store, free):
+        warnings.append(
+            "consecutive frames look like one trajectory: frames of a random split are "
+            "near copies of training frames, and validation errors too small. Choose "
+            "data.split=blocks, or data.group_key=NAME if frames carry the name of their "
+            "run"
+        )
+    return np.arange(len(free)), "random", warnings
+
+
+def _present_key(store: FrameStore, group_key: str) -> str | None:
+    names = GROUP_KEYS if group_key == "auto" else (group_key,)
+    return next((name for name in names if store.groups(name) is not None), None)
+
+
+def _group_units(
+    store: FrameStore, key: str, free: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Groups are numbered in alphabetic order; a frame without one is a group by itself."""
+    values = store.groups(key) or []
+    number_by_name = {name: n for n, name in enumerate(sorted({v for v in values if v}))}
+    numbers = np.array([number_by_name.get(value or "", -1) for value in values])[free]
+    alone = numbers < 0
+    numbers[alone] = len(number_by_name) + np.arange(alone.sum())
+    warnings = []
+    if alone.any():
+        warnings.append(
+            f"{alone.sum()} of {len(free)} frames have no {key}: each goes to its side "
+            "alone"
+        )
+    return numbers, warnings
+
+
+def _block_units(store: FrameStore, free: np.ndarray) -> np.ndarray:
+    """About fifty runs of consecutive frames, none across two files."""
+    length = max(1, -(-len(free) // _NUM_BLOCKS))
+    source = store.sources[1][free]
+    new_file = np.concatenate([[True], source[1:] != source[:-1]])
+    starts = np.flatnonzero(new_file)
+    place = np.arange(len(free)) - np.repeat(starts, np.diff(starts, append=len(free)))
+    return np.cumsum(new_file | (place % length == 0)) - 1

@@ -1,0 +1,58 @@
+"""Worker processes: all jobs are done, progress is told, errors and deaths come through."""
+
+import os
+import signal
+
+import pytest
+
+from mace_train.data.parallel import run_parallel
+
+
+def write_number(job, tick):
+    path, number = job
+    path.write_text(f"{number} {os.getpid()}")
+    tick(number)
+
+
+def fail_on_three(job, tick):
+    write_number(job, tick)
+    if job[1] == 3:
+        raise ValueError("frame 3 is broken")
+
+
+def die(job, tick):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_jobs_are_done_and_counted(tmp_path, workers):
+    reports = []
+    jobs = [(tmp_path / str(number), number) for number in range(6)]
+    run_parallel(write_number, jobs, workers=workers, progress=reports.append)
+    assert [int(path.read_text().split()[0]) for path, _ in jobs] == list(range(6))
+    assert reports[-1] == 15
+    assert reports == sorted(reports)
+
+
+def test_several_workers_are_other_processes(tmp_path):
+    jobs = [(tmp_path / str(number), number) for number in range(4)]
+    run_parallel(write_number, jobs, workers=2)
+    assert str(os.getpid()) not in {path.read_text().split()[1] for path, _ in jobs}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_comes_through(tmp_path, workers):
+    jobs = [(tmp_path / str(number), number) for number in range(5)]
+    with pytest.raises(ValueError, match="frame 3 is broken"):
+        run_parallel(fail_on_three, jobs, workers=workers)
+
+
+def test_a_killed_worker_is_explained(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"killed, mostly for want of memory.*fewer workers"
+    ):
+        run_parallel(die, [1, 2], workers=2)
+
+
+def test_no_jobs_are_no_problem():
+    run_parallel(die, [], workers=4)
