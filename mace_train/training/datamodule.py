@@ -1,0 +1,299 @@
+"""`MACEDataModule`: from the user's files to batches of graphs, on every rank.
+
+Floor 3. `setup` needs no trainer, as the model is built from what it finds: elements and
+statistics.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from mace_train.checkpoints.probes import choose_probe_frames
+from mace_train.constraints import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from mace_train.data.dataset import GraphDataset
+from mace_train.data.labels import LabelKeys
+from mace_train.data.sampler import BatchSampler
+from mace_train.data.split_file import write_split
+from mace_train.data.splits import Split
+from mace_train.data.statistics import Statistics
+from mace_train.data.store import FrameStore
+from mace_train.elements import ElementTable
+from mace_train.graph import AtomicGraph
+from mace_train.training.frame_set import FrameSet
+from mace_train.training.training_data import (
+    EV_AND_ANGSTROM,
+    SPLIT_NAMES,
+    DataSources,
+    Parent,
+    Progress,
+    SplitMethod,
+    SplitName,
+    TrainingData,
+    Units,
+    load_training_data,
+    num_cores,
+)
+
+logger = logging.getLogger(__name__)
+
+_PROBE_CANDIDATES = 20_000
+
+
+class MACEDataModule(LightningDataModule):
+    """Frames, their splits and statistics, and loaders that share them among ranks.
+
+    Args:
+        train: A file, a folder, a glob or a list, of extended XYZ or of shards; ``sample``
+            is the data set that comes with the package.
+        valid: The same for validation; None takes a fraction of ``train``.
+        test: The same for the test.
+        valid_fraction: Share of ``train`` that validates, where ``valid`` is None.
+        test_fraction: Share of ``train`` that is the test, where ``test`` is None.
+        split: How frames are shared out; ``auto`` keeps groups together.
+        split_file: A ``split.json`` written by another run.
+        group_key: Key of the frame's group; ``auto`` is ``mp_id``, else ``material_id``.
+        seed: Of the split and of the order of frames.
+        batch_size: Frames in the global batch.
+        batch_size_per_rank: If set, the global batch is this times the ranks.
+        valid_batch_size: Frames a rank validates at a time; changes no result.
+        elements: ``auto`` are those in ``train``, ``mp0`` the 89 of MACE-MP-0; or a list.
+        e0s: ``least_squares``, ``isolated_atoms``, ``mp0``, or a JSON file (eV).
+        energy_key: Name of the energy in the files; ``auto`` is the one known name there.
+        forces_key: The same for the forces.
+        stress_key: The same for the stress.
+        virials_key: Name of virials, from which the stress is made.
+        units: Of the labels.
+        max_force: In eV/Å; frames with a larger force are left out and counted.
+        r_max: Cutoff of the graphs in Å.
+        dtype: Floating-point type of the graphs.
+        num_workers: Processes that build graphs; ``auto`` is none on a CPU, whose cores
+            the model needs, and up to 8 beside a GPU.
+        cache_dir: Folder of the prepared shards.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str | list[str],
+        r_max: PositiveFloat,
+        valid: str | list[str] | None = None,
+        test: str | list[str] | None = None,
+        valid_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.0,
+        split: SplitMethod = "auto",
+        split_file: str | None = None,
+        group_key: str = "auto",
+        seed: NonNegativeInt = 0,
+        batch_size: PositiveInt | None = 8,
+        batch_size_per_rank: PositiveInt | None = None,
+        valid_batch_size: PositiveInt = 16,
+        elements: Literal["auto", "mp0"] | Sequence[int | str] = "auto",
+        e0s: str = "least_squares",
+        energy_key: str = "auto",
+        forces_key: str = "auto",
+        stress_key: str = "auto",
+        virials_key: str | None = None,
+        units: Units = EV_AND_ANGSTROM,
+        max_force: PositiveFloat | None = None,
+        dtype: Literal["float32", "float64"] = "float32",
+        num_workers: NonNegativeInt | Literal["auto"] = "auto",
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.sources = DataSources(
+            train=train,
+            valid=valid,
+            test=test,
+            valid_fraction=valid_fraction,
+            test_fraction=test_fraction,
+            split=split,
+            split_file=None if split_file is None else Path(split_file),
+            group_key=group_key,
+            seed=seed,
+            elements=elements,
+            e0s=e0s,
+            keys=LabelKeys(
+                energy=energy_key,
+                forces=forces_key,
+                stress=stress_key,
+                virials=virials_key,
+                energy_unit=units["energy"],
+                length_unit=units["length"],
+            ),
+            max_force=max_force,
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+        )
+        self.r_max = r_max
+        self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
+        self.valid_batch_size = valid_batch_size
+        self._batch_size, self._batch_size_per_rank = batch_size, batch_size_per_rank
+        self._num_workers = num_workers
+        self._parent: Parent | None = None
+        self._data: TrainingData | None = None
+        if batch_size is None and batch_size_per_rank is None:
+            raise ValueError("data.batch_size or data.batch_size_per_rank must be given")
+
+    def use_parent(
+        self, *, elements: ElementTable, r_max: float, statistics: Statistics | None = None
+    ) -> None:
+        """Take elements and cutoff from the model to start from; comes before `setup`.
+
+        Args:
+            elements: Those of the parent; the data may hold no other.
+            r_max: The parent's cutoff in Å.
+            statistics: The parent's, instead of those of the training split.
+        """
+        assert self._data is None, "use_parent comes before setup"
+        self._parent = Parent(elements, statistics)
+        self.r_max = r_max
+
+    def prepare_data(self, progress: Progress | None = None) -> None:
+        """Write the shards of all sources into the cache, and tell ``progress``."""
+        for name in SPLIT_NAMES if self._data is None else ():
+            self.sources.open(name, r_max=self.r_max, progress=progress)
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - its hook
+        """Open, split and count the frames; then splits, elements and statistics are there.
+
+        Raises:
+            ValueError: If there is nothing to train on, or an element of the data is not
+                among the chosen ones.
+        """
+        if self._data is None:
+            parent = self._parent
+            self._data = load_training_data(self.sources, r_max=self.r_max, parent=parent)
+
+    @property
+    def data(self) -> TrainingData:
+        """Frames, splits, elements and statistics, after `setup`."""
+        assert self._data is not None, "setup comes first"
+        return self._data
+
+    @property
+    def train_store(self) -> FrameStore:
+        """Frames of ``data.train``, of all its splits."""
+        return self.data.train_store
+
+    @property
+    def split(self) -> Split:
+        """How the frames of ``data.train`` are shared out."""
+        return self.data.split
+
+    @property
+    def elements(self) -> ElementTable:
+        """Elements of the model."""
+        return self.data.elements
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of the training split."""
+        return self.data.statistics
+
+    def check_labels(self, loss_weights: Mapping[str, float]) -> None:
+        """Refuse a loss with a weighted term that no training frame has a label for.
+
+        Raises:
+            ValueError: Names the label and the override that drops its term.
+        """
+        self.data.sets["train"].require_labels(loss_weights)
+
+    def write_split(self, run_dir: Path) -> None:
+        """Write the ids of the split to ``run_dir/split.json``, for ``data.split_file``."""
+        write_split(run_dir / "split.json", self.split, self.train_store)
+
+    def dataset(self, name: SplitName) -> GraphDataset | None:
+        """The graphs of one split, in its order; None if the split has no frames."""
+        frames = self.data.sets[name]
+        return self._graphs(frames) if len(frames) else None
+
+    def train_sample(self, count: int) -> GraphDataset:
+        """At most ``count`` training frames, always the same ones for a seed, in order."""
+        frames = self.data.sets["train"]
+        return self._graphs(frames.random_sample(count, seed=self.sources.seed))
+
+    def probe_graphs(self, count: int) -> list[AtomicGraph]:
+        """At most ``count`` training graphs that cover the elements and sizes."""
+        graphs = self.train_sample(_PROBE_CANDIDATES)
+        frames = [graphs.store.frame(int(index)) for index in graphs.indices]
+        chosen = choose_probe_frames([frame.atomic_numbers for frame in frames], count)
+        return [graphs[place] for place in chosen]
+
+    def train_dataloader(self) -> DataLoader[AtomicGraph]:
+        """Batches of this rank in an order of their own each epoch; no frame is dropped."""
+        size, available = self.global_batch_size, len(self.data.sets["train"])
+        if size > available:
+            logger.warning(
+                "the global batch is cut from %d to all %d frames", size, available
+            )
+        return self._loader("train", batch_size=min(size, available), shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
+        """This rank's share of the validation frames; on all ranks, each frame once."""
+        if not len(self.data.sets["valid"]):
+            return []
+        size = self.valid_batch_size * self._world_size
+        return self._loader("valid", batch_size=size, shuffle=False)
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    @property
+    def global_batch_size(self) -> int:
+        """Frames in one step on all ranks, as asked for."""
+        if self._batch_size_per_rank is not None:
+            return self._batch_size_per_rank * self._world_size
+        assert self._batch_size is not None, "checked in the constructor"
+        return self._batch_size
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _choose_num_workers(self) -> int:
+        if self._num_workers != "auto":
+            return int(self._num_workers)
+        if self.trainer is None or not self._on_gpu:
+            return 0
+        return max(1, min(8, num_cores() // self.trainer.num_devices - 1))
+
+    def _graphs(self, frames: FrameSet) -> GraphDataset:
+        return GraphDataset(
+            frames.store,
+            frames.indices,
+            elements=self.elements,
+            r_max=self.r_max,
+            dtype=self.dtype,
+        )
+
+    def _loader(
+        self, name: SplitName, *, batch_size: int, shuffle: bool
+    ) -> DataLoader[AtomicGraph]:
+        frames = self.data.sets[name]
+        sampler = BatchSampler(
+            frames.store.edge_counts(self.r_max)[frames.indices],
+            batch_size=batch_size,
+            rank=0 if self.trainer is None else self.trainer.global_rank,
+            world_size=self._world_size,
+            seed=self.sources.seed,
+            shuffle=shuffle,
+        )
+        if shuffle and self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)  # of the checkpoint to go on with
+        dataset = self._graphs(frames)
+        return DataLoader(  # whose workers compute on one thread each
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=dataset.collate,
+            num_workers=self._choose_num_workers(),
+            persistent_workers=self._choose_num_workers() > 0,
+            pin_memory=self._on_gpu,
+            generator=torch.Generator().manual_seed(self.sources.seed),
+        )

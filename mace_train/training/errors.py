@@ -1,0 +1,194 @@
+"""What predictions amount to: errors of sets, elements and single frames.
+
+Floor 3. Everything is computed from `Predictions`, in one place, so that all potentials are
+scored by the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from mace_train.data.store import FrameStore
+from mace_train.training.metrics import QUANTITIES, ErrorSums
+from mace_train.training.predictions import Predictions
+
+Results = dict[str, float | int | None]
+"""The eight numbers of results.json, in eV/atom, eV/Å, eV/Å^3; None: no labels."""
+
+NUM_WORST_FRAMES = 20
+
+
+@dataclass(frozen=True)
+class ElementErrors:
+    """Force errors on the atoms of one element, eV/Å, per component.
+
+    Attributes:
+        element: Chemical symbol.
+        num_atoms: Atoms with reference forces.
+        forces_mae: Mean absolute error.
+        forces_rmse: Root of the mean square error.
+        zero_forces_mae: The error of predicting no force at all.
+    """
+
+    element: str
+    num_atoms: int
+    forces_mae: float
+    forces_rmse: float
+    zero_forces_mae: float
+
+
+@dataclass(frozen=True)
+class FrameErrors:
+    """Errors of one frame; None where the label is missing.
+
+    Attributes:
+        frame: Place in the set.
+        source: File it came from.
+        source_index: Place in that file.
+        formula: Chemical formula.
+        num_atoms: Number of atoms.
+        energy_per_atom_error: Predicted minus reference, eV/atom.
+        forces_mae: Per component, eV/Å.
+        forces_max: Largest error of a component, eV/Å.
+        times_mean: How many times the set's mean error this frame has, in energy per atom
+            or in forces, whichever is larger.
+    """
+
+    frame: int
+    source: str
+    source_index: int
+    formula: str
+    num_atoms: int
+    energy_per_atom_error: float | None
+    forces_mae: float | None
+    forces_max: float | None
+    times_mean: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions for a set of frames and the errors they amount to.
+
+    Attributes:
+        predictions: Predicted and reference values.
+        store: Where the frames are kept.
+    """
+
+    predictions: Predictions
+    store: FrameStore
+
+    @cached_property
+    def results(self) -> Results:
+        """The eight numbers of results.json, in eV/atom, eV/Å, eV/Å^3; None: no labels."""
+        return _results(self.predictions)
+
+    @cached_property
+    def zero_forces(self) -> tuple[float, float] | None:
+        """MAE and RMSE in eV/Å of predicting no force, which any model must beat."""
+        known = self.predictions.reference_forces[self.predictions.has_forces]
+        if not known.size:
+            return None
+        return float(np.abs(known).mean()), float(np.sqrt(np.square(known).mean()))
+
+    @cached_property
+    def per_element_forces(self) -> list[ElementErrors]:
+        """Force errors by element, in order of atomic number."""
+        predictions = self.predictions
+        known = predictions.has_forces
+        numbers = predictions.atomic_numbers[known]
+        reference = predictions.reference_forces[known]
+        errors = predictions.forces[known] - reference
+        rows = []
+        for number in np.unique(numbers):
+            here = numbers == number
+            rows.append(
+                ElementErrors(
+                    element=chemical_symbols[number],
+                    num_atoms=int(here.sum()),
+                    forces_mae=float(np.abs(errors[here]).mean()),
+                    forces_rmse=float(np.sqrt(np.square(errors[here]).mean())),
+                    zero_forces_mae=float(np.abs(reference[here]).mean()),
+                )
+            )
+        return rows
+
+    @cached_property
+    def per_config_type(self) -> dict[str, Results]:
+        """The eight numbers for each ``config_type``; empty where frames have none."""
+        types = self.store.config_types
+        labels = np.array([types[i] or "" for i in self.predictions.frame_index])
+        return {
+            str(name): _results(self.predictions.select(labels == name))
+            for name in np.unique(labels)
+            if name
+        }
+
+    @cached_property
+    def worst_frames(self) -> list[FrameErrors]:
+        """The twenty frames with the largest errors in units of the set's mean errors."""
+        energy, forces_mae, forces_max = _errors_by_frame(self.predictions)
+        times_mean = np.fmax(_over_mean(np.abs(energy)), _over_mean(forces_mae))
+        order = np.argsort(-np.nan_to_num(times_mean), kind="stable")[:NUM_WORST_FRAMES]
+        rows = []
+        for place in order[np.isfinite(times_mean[order])]:
+            index = int(self.predictions.frame_index[place])
+            frame = self.store.frame(index)
+            rows.append(
+                FrameErrors(
+                    frame=index,
+                    source=frame.source,
+                    source_index=frame.index,
+                    formula=frame.formula,
+                    num_atoms=len(frame.atomic_numbers),
+                    energy_per_atom_error=_none_if_nan(float(energy[place])),
+                    forces_mae=_none_if_nan(float(forces_mae[place])),
+                    forces_max=_none_if_nan(float(forces_max[place])),
+                    times_mean=float(times_mean[place]),
+                )
+            )
+        return rows
+
+    def details(self) -> dict[str, object]:
+        """What results.json has no room for, as plain values for a JSON file."""
+        zero = self.zero_forces
+        return {
+            "zero_forces": None if zero is None else {"mae": zero[0], "rmse": zero[1]},
+            "per_element_forces": [asdict(row) for row in self.per_element_forces],
+            "per_config_type": self.per_config_type,
+            "worst_frames": [asdict(row) for row in self.worst_frames],
+        }
+
+
+def _results(predictions: Predictions) -> Results:
+    """Errors over all frames that have the label, summed in float64."""
+    sums = ErrorSums()
+    sums.add_size(len(predictions.energy), len(predictions.atomic_numbers))
+    for quantity in QUANTITIES:
+        reference, predicted = predictions.pairs(quantity)
+        sums.add_errors(quantity, torch.from_numpy(predicted - reference))
+    return sums.results()
+
+
+def _errors_by_frame(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energy error per atom, force MAE and largest force error by frame; NaN: no label."""
+    energy = (predictions.energy - predictions.reference_energy) / predictions.num_atoms
+    by_atom = np.abs(predictions.forces - predictions.reference_forces)
+    starts = predictions.first_atom[:-1]
+    mae = np.add.reduceat(by_atom.mean(axis=1), starts) / predictions.num_atoms
+    return energy, mae, np.maximum.reduceat(by_atom.max(axis=1), starts)
+
+
+def _over_mean(errors: np.ndarray) -> np.ndarray:
+    """Errors in units of their mean; NaN stays NaN, and a perfect set stays 0."""
+    known = errors[np.isfinite(errors)]
+    mean = known.mean() if known.size else 0.0
+    return errors / mean if mean > 0 else np.where(np.isnan(errors), np.nan, 0.0)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value

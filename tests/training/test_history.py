@@ -1,0 +1,53 @@
+"""`metrics.csv`: rows, cuts, and files that a crash left unfinished."""
+
+import math
+
+from mace_train.training.history import COLUMNS, History
+
+
+def _row(epoch, **values):
+    numbers = dict.fromkeys(COLUMNS, 0.1 * epoch)
+    return numbers | {"epoch": epoch, "step": 10 * epoch, "stage": 1} | values
+
+
+def test_rows_come_back_exactly_with_none_for_missing_values(tmp_path):
+    history = History(tmp_path / "runs/new/metrics.csv")
+    history.begin(0)
+    rows = [_row(0, **{"valid/stress_mae": None}), _row(1, **{"train/loss": 1 / 3})]
+    for row in rows:
+        history.append(row)
+    assert history.rows() == rows
+    assert history.path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_a_nan_stays_a_nan(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    history.begin(0)
+    history.append(_row(0, **{"valid/loss": math.nan}))
+    assert math.isnan(history.rows()[0]["valid/loss"])
+
+
+def test_rows_beyond_the_checkpoint_are_cut(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    history.begin(0)
+    for epoch in range(5):
+        history.append(_row(epoch))
+    kept = history.path.read_text().splitlines()[:4]
+    history.begin(3)
+    assert history.path.read_text().splitlines() == kept
+    history.begin(0)
+    assert history.rows() == []
+
+
+def test_a_row_that_was_cut_short_is_dropped(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    history.begin(0)
+    for epoch in range(2):
+        history.append(_row(epoch))
+    text = history.path.read_text()
+    history.path.write_text(text[: text.rindex(",")])
+    assert [row["epoch"] for row in history.rows()] == [0]
+
+
+def test_a_file_that_is_not_there_has_no_rows(tmp_path):
+    assert History(tmp_path / "metrics.csv").rows() == []

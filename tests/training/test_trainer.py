@@ -1,0 +1,108 @@
+"""The trainer's settings, and what `fit` refuses."""
+
+import logging
+import warnings
+
+import pytest
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from pair_potential import Frames, make_frame, make_module, train
+
+from mace_train.training.trainer import TrainerSettings, fit, quiet_lightning
+
+FRAMES = [make_frame(index) for index in range(6)]
+CPU = {"accelerator": "cpu", "progress_bar": False}
+
+
+def _frames():
+    return Frames(FRAMES[:4], FRAMES[4:])
+
+
+def _build(tmp_path, **options):
+    with quiet_lightning():
+        return TrainerSettings(**({"max_epochs": 2} | CPU | options)).build(tmp_path)
+
+
+def test_one_process_trains_without_a_distributed_strategy(tmp_path):
+    trainer = _build(tmp_path)
+    assert isinstance(trainer.strategy, SingleDeviceStrategy)
+    assert trainer.max_epochs == 2
+    assert trainer.default_root_dir == str(tmp_path)
+    assert trainer.loggers == []
+
+
+def test_several_processes_on_the_cpu_talk_through_gloo(tmp_path):
+    strategy = _build(tmp_path, devices=2).strategy
+    assert isinstance(strategy, DDPStrategy)
+    assert strategy._get_process_group_backend() == "gloo"
+    assert strategy._ddp_kwargs["find_unused_parameters"] is False
+
+
+def test_several_nodes_train_together_even_with_one_process_each(tmp_path):
+    assert isinstance(_build(tmp_path, num_nodes=2).strategy, DDPStrategy)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs here")
+def test_auto_means_one_process_on_the_cpu_where_there_is_no_gpu(tmp_path):
+    settings = TrainerSettings(max_epochs=1)
+    assert not settings.on_gpu
+    assert settings.num_processes == 1
+    with pytest.raises(ValueError, match=r"use trainer\.accelerator=cpu"):
+        TrainerSettings(max_epochs=1, accelerator="gpu").build(tmp_path)
+
+
+def test_the_number_of_threads_is_set(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        _build(tmp_path, num_threads=3)
+        assert torch.get_num_threads() == 3
+        _build(tmp_path)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_under_slurm_lightning_does_not_requeue_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    monkeypatch.setenv("SLURM_LOCALID", "0")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NODEID", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    trainer = _build(tmp_path)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert environment.auto_requeue is False
+
+
+def test_a_checkpoint_beyond_the_last_epoch_is_refused(tmp_path):
+    train(make_module(), _frames(), tmp_path, max_epochs=3)
+    last = tmp_path / "checkpoints/last.ckpt"
+    with pytest.raises(ValueError, match=r"3 epochs, more than trainer\.max_epochs=2"):
+        train(make_module(), _frames(), tmp_path, max_epochs=2, checkpoint=last)
+
+
+def test_metrics_reach_the_loggers(tmp_path):
+    log = CSVLogger(tmp_path / "log")
+    settings = TrainerSettings(max_epochs=2, **CPU)
+    fit(make_module(), _frames(), settings=settings, run_dir=tmp_path, loggers=[log])
+    (path,) = (tmp_path / "log").rglob("metrics.csv")
+    header, *rows = path.read_text().splitlines()
+    assert {"epoch", "train/loss", "valid/loss", "valid/forces_mae", "lr"} <= set(
+        header.split(",")
+    )
+    assert len(rows) == 2
+
+
+def test_lightning_is_quiet_during_a_run_and_as_before_after_it():
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    with quiet_lightning():
+        assert not log.isEnabledFor(logging.WARNING)
+        warnings.warn("a loader may be slow", PossibleUserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="important"):
+            warnings.warn("important", UserWarning, stacklevel=1)
+    assert log.level == level
