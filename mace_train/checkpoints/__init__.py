@@ -1,0 +1,1 @@
+"""Model files, official mace-torch files and training checkpoints. See ARCHITECTURE.md."""
