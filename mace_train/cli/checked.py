@@ -1,0 +1,28 @@
+"""`Values`: what a config holds, as far as it is right.
+
+Floor 4, the standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mace_train.cli.problems import flatten
+
+
+class Values:
+    """Values of a config by dotted key, of which only the right ones are seen."""
+
+    def __init__(
+        self, config: dict[str, Any], choices: dict[str, str], clean: set[str]
+    ) -> None:
+        self._values = {key: value for key, value in flatten(config) if key in clean}
+        self.choices = choices
+
+    def has(self, *keys: str) -> bool:
+        """Whether all these keys exist and are right so far."""
+        return all(key in self._values for key in keys)
+
+    def get(self, key: str) -> Any:
+        """The value of a key; None if it is not there or wrong."""
+        return self._values.get(key)

@@ -1,0 +1,101 @@
+"""What a config refers to outside itself: files that must exist, and an account.
+
+Floor 4, the standard library only.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+from mace_train.cli.problems import Problem, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mace_train.cli.checked import Values
+
+E0_SOURCES = ("least_squares", "isolated_atoms", "mp0")
+
+MPTRJ_ABSENT = """\
+MPtrj is not there: {path} does not exist.
+Expected: the extended XYZ archive of MPtrj (a folder of 145,923 files
+mptrj-gga-ggapu/<mp-id>.extxyz, 1,580,395 frames, about 6 GB), or the shards, about 2 GB,
+that mace-prepare makes of it. data/README.md says where to get it.
+Put it at {path}, or name its place with data.train=FOLDER.
+To make shards once: mace-prepare data.train=FOLDER output=data/mptrj"""
+
+
+def existing_files(values: Values) -> Iterator[Problem]:
+    """Data, models and checkpoints that are named but not there."""
+    for key in ("init_from", "checkpoint", "data.split_file"):
+        path = values.get(key)
+        if isinstance(path, str) and not Path(path).is_file():
+            yield Problem(key, f"{path!r} is no file")
+    resume = values.get("resume")
+    words = ("auto", "never")
+    if isinstance(resume, str) and resume not in words and not Path(resume).is_file():
+        hint = nearest(resume, words)
+        yield Problem(
+            "resume",
+            f"{resume!r} is no checkpoint file; allowed: auto | never | PATH{hint}",
+        )
+    for key in ("data.train", "data.valid", "data.test"):
+        yield from _existing_sources(key, values)
+
+
+def _existing_sources(key: str, values: Values) -> Iterator[Problem]:
+    sources = values.get(key)
+    for source in [sources] if isinstance(sources, str) else sources or []:
+        if source == "sample" or Path(source).exists() or _matches(source):
+            continue
+        if values.choices.get("data") == "mptrj" and source == "data/mptrj":
+            yield Problem(key, MPTRJ_ABSENT.format(path=source))
+            continue
+        parent = Path(source).parent
+        hint = "" if parent.is_dir() else f" (nor is there a folder {str(parent)!r})"
+        siblings = [str(path) for path in parent.iterdir()] if parent.is_dir() else []
+        hint += nearest(source, siblings)
+        yield Problem(key, f"{source!r} does not exist{hint}")
+
+
+def _matches(pattern: str) -> bool:
+    """Whether a glob finds anything."""
+    path = Path(pattern)
+    return any(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+
+
+def existing_e0s(values: Values) -> Iterator[Problem]:
+    """A source of E0s that is neither a known word nor a file."""
+    source = values.get("data.e0s")
+    if isinstance(source, str) and source not in E0_SOURCES and not Path(source).is_file():
+        allowed = f"{' | '.join(E0_SOURCES)} | PATH of a JSON file"
+        hint = nearest(source, E0_SOURCES)
+        yield Problem("data.e0s", f"{source!r} is no such file; allowed: {allowed}{hint}")
+
+
+def wandb_account(values: Values) -> Iterator[Problem]:
+    """Online logging without an account."""
+    is_wandb = values.get("logger._target_") == "mace_train.cli.loggers.Wandb"
+    if is_wandb and values.get("logger.mode") == "online" and not _has_wandb_account():
+        cure = (
+            "run `wandb login`, or set WANDB_API_KEY, or log offline: logger.mode=offline"
+        )
+        yield Problem("logger", f"wandb has no account to log to: {cure}")
+
+
+def _has_wandb_account() -> bool:
+    """Whether wandb has a key, or was told not to need one."""
+    if (
+        os.environ.get("WANDB_API_KEY")
+        or os.environ.get("WANDB_MODE", "online") != "online"
+    ):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

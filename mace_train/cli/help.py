@@ -1,0 +1,135 @@
+"""The text of ``--help``: groups, the keys used most, and command lines to copy.
+
+Floor 4, the standard library only, so that help is there at once. Groups are read from the
+config folders, the user's own included.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Traversable
+
+_TRAIN = """\
+mace-train: train a MACE interatomic potential
+
+    mace-train [group=choice ...] [key=value ...]
+
+With no argument it trains model=mace_tiny on the bundled sample. Examples:
+
+    mace-train data=extxyz data.train=my.xyz trainer.max_epochs=50
+    mace-train model=mace_mp_medium data=mptrj trainer=ddp
+    mace-train experiment=finetune data.train=my.xyz init_from=runs/NAME/model.safetensors
+
+Groups (group=choice):
+{groups}
+
+Keys used most (key=value):
+  name                     auto: model, data and a hash of the configuration
+  run_dir                  everything the run writes; default runs/NAME
+  seed, dtype              0; float32 | float64
+  resume                   auto | never | PATH of a checkpoint
+  init_from                model file or checkpoint whose weights are the start
+  data.train, .valid, .test        a file, a folder, a glob or a list [a.xyz,b.xyz]
+  data.valid_fraction, .test_fraction, .split (auto | group | blocks | random)
+  data.batch_size, .batch_size_per_rank   frames in the global batch, or on each rank
+  data.elements            auto | mp0 | [1,8] or [H,O]
+  data.e0s                 least_squares | isolated_atoms | mp0 | PATH
+  data.energy_key, .forces_key, .stress_key, .virials_key, .units.energy, .max_force
+  model.hidden_irreps, .max_ell, .correlation, .r_max, .num_interactions
+  loss.energy_weight, .forces_weight, .stress_weight
+  optim.lr, .weight_decay, .amsgrad, .clip_norm;   ema.decay
+  stage_two.start_epoch, .lr;   early_stopping.patience
+  trainer.max_epochs, .devices, .accelerator, .num_threads
+"""
+
+_PREPARE = """\
+mace-prepare: extended XYZ files to HDF5 shards, checked and ready to train on
+
+    mace-prepare data.train=FILES output=FOLDER [key=value ...]
+
+Examples:
+
+    mace-prepare data.train=my.xyz output=shards
+    mace-prepare data.train=mptrj-gga-ggapu/ output=data/mptrj workers=8
+    mace-prepare 'data.train=[a.xyz,b.xyz]' output=shards data.energy_key=dft_energy
+
+Keys (key=value):
+  data.train               a file, a folder, a glob or a list
+  output                   folder of the shards
+  workers                  processes; auto: one a core
+  frames_per_shard, r_max  10000; [5.0,6.0], cutoffs in Å for which edges are counted
+  data.energy_key, .forces_key, .stress_key, .virials_key, .group_key   auto
+  data.units.energy, .units.length, .max_force
+The same command goes on where it was stopped.
+"""
+
+_EVALUATE = """\
+mace-evaluate: errors of a trained model, or of any ASE calculator, on labelled structures
+
+    mace-evaluate checkpoint=PATH data.test=FILES [key=value ...]
+
+Examples:
+
+    mace-evaluate checkpoint=runs/NAME/model.safetensors data.test=my.xyz
+    mace-evaluate checkpoint=runs/NAME/checkpoints/last.ckpt data.test=my.xyz
+    mace-evaluate calculator._target_=ase.calculators.emt.EMT data.test=my.xyz
+
+Keys (key=value):
+  checkpoint               model file, official .model file or training checkpoint
+  calculator._target_      class of an ASE calculator; its arguments: +calculator.NAME=VALUE
+  data.test                a file, a folder, a glob or a list
+  output                   folder of the results; auto: runs/evaluate-MODEL-DATA
+  dtype, device, head      auto; auto; null: the only head
+  data.batch_size          16, changes no result
+  data.energy_key, .forces_key, .stress_key, .virials_key, .units.energy, .max_force
+"""
+
+_FLAGS = """
+Flags:
+  --config-dir DIR   add your own groups (DIR/model/mine.yaml: model=mine)
+  --cfg job          print the configuration (--resolve: with its references followed)
+  -m                 one run for each of several values: optim.lr=0.01,0.005
+  --info defaults    where each part of the configuration comes from
+  --version, --hydra-help
+"""
+
+_TEXTS = {"train": _TRAIN, "prepare": _PREPARE, "evaluate": _EVALUATE}
+
+
+def help_text(command: str, words: Sequence[str] = ()) -> str:
+    """Help of a command.
+
+    Args:
+        command: ``train``, ``prepare`` or ``evaluate``.
+        words: The command line, which may name a folder of further groups.
+    """
+    folders: list[Traversable] = [resources.files("mace_train.configs")]
+    for flag, value in zip(words, [*words[1:], ""]):
+        if flag in ("--config-dir", "-cd") and Path(value).is_dir():
+            folders.append(Path(value))
+        if flag.startswith("--config-dir=") and Path(flag[13:]).is_dir():
+            folders.append(Path(flag[13:]))
+    lines = [
+        f"  {group:<12} {' | '.join(names)}" for group, names in _groups(folders).items()
+    ]
+    return _TEXTS[command].format(groups="\n".join(lines)) + _FLAGS
+
+
+def _groups(folders: Sequence[Traversable]) -> dict[str, list[str]]:
+    """Options of each config group."""
+    options: dict[str, set[str]] = {}
+    for folder in folders:
+        for group in folder.iterdir():
+            if group.is_dir() and group.name not in ("hydra", "recipe", "__pycache__"):
+                names = {
+                    item.name[:-5]
+                    for item in group.iterdir()
+                    if item.name.endswith(".yaml")
+                }
+                options.setdefault(group.name, set()).update(names)
+    return {group: sorted(options[group]) for group in sorted(options)}

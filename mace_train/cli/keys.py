@@ -1,0 +1,117 @@
+"""The top-level keys of each command, as typed dictionaries.
+
+Floor 4, the standard library only. The keys inside a group with a ``_target_`` are that
+constructor's arguments and stand there; what a command itself reads stands here.
+`cli.schema` reads both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from mace_train.constraints import (
+        Fraction,
+        NonNegativeFloat,
+        NonNegativeInt,
+        PositiveFloat,
+        PositiveInt,
+    )
+    from mace_train.data.labels import EnergyUnit, LengthUnit
+
+Constructed = dict[str, Any]
+"""A group that names its constructor by ``_target_``."""
+
+
+class Units(TypedDict):
+    """Units of the labels in the user's files."""
+
+    energy: EnergyUnit
+    length: LengthUnit
+
+
+class Recipe(TypedDict):
+    """What the published recipe of a model sets."""
+
+    lr: PositiveFloat
+    weight_decay: NonNegativeFloat
+    clip_norm: PositiveFloat | None
+    ema_decay: Fraction | None
+    energy_weight: NonNegativeFloat
+    forces_weight: NonNegativeFloat
+    stress_weight: NonNegativeFloat
+    max_epochs: PositiveInt
+
+
+class Train(TypedDict):
+    """Keys of ``mace-train``."""
+
+    name: str
+    run_dir: str
+    seed: NonNegativeInt
+    dtype: Literal["float32", "float64"]
+    resume: str
+    init_from: str | None
+    recipe: Recipe
+    data: Constructed
+    model: Constructed
+    loss: Constructed
+    optim: Constructed
+    schedule: Constructed
+    ema: Constructed
+    stage_two: Constructed
+    early_stopping: Constructed
+    trainer: Constructed
+    checkpoint: Constructed
+    report: Constructed
+    logger: Constructed
+
+
+class PrepareData(TypedDict):
+    """Input files of ``mace-prepare``, as in training."""
+
+    train: str | list[str]
+    group_key: str
+    energy_key: str
+    forces_key: str
+    stress_key: str
+    virials_key: str | None
+    units: Units
+    max_force: PositiveFloat | None
+
+
+class Prepare(TypedDict):
+    """Keys of ``mace-prepare``."""
+
+    output: str
+    workers: PositiveInt | Literal["auto"]
+    frames_per_shard: PositiveInt
+    r_max: list[PositiveFloat]
+    data: PrepareData
+
+
+class EvaluateData(TypedDict):
+    """Input files of ``mace-evaluate``."""
+
+    test: str | list[str]
+    batch_size: PositiveInt
+    energy_key: str
+    forces_key: str
+    stress_key: str
+    virials_key: str | None
+    units: Units
+    max_force: PositiveFloat | None
+    cache_dir: str | None
+
+
+class Evaluate(TypedDict):
+    """Keys of ``mace-evaluate``."""
+
+    checkpoint: str | None
+    calculator: Any
+    output: str
+    dtype: Literal["auto", "float32", "float64"]
+    device: str
+    head: str | None
+    figures: bool
+    data: EvaluateData
