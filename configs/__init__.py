@@ -1,0 +1,1 @@
+"""Every config that comes with mace-train; no code."""

@@ -1,0 +1,1 @@
+"""The sample data that comes with the package; no code."""
