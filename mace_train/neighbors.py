@@ -7,6 +7,7 @@ counts in shards, the calculator) starts here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,23 +48,52 @@ def neighbor_list(
         ValueError: If a periodic direction has no lattice vector or the periodic vectors
             are linearly dependent, or ``r_max`` is not positive.
     """
-    periodic = np.asarray(pbc, dtype=bool)
-    if not r_max > 0:
-        raise ValueError(f"r_max must be positive, got {r_max} Å")
-    box = _spanning_cell(np.asarray(cell, dtype=np.float64), periodic)
-    if len(positions) == 0:
-        return Neighbors(np.zeros((2, 0), np.int64), np.zeros((0, 3), np.int64))
-    search = VesinNeighborList(cutoff=r_max, full_list=True)
-    first, second, shifts = search.compute(
-        points=np.ascontiguousarray(positions, dtype=np.float64),
-        box=box,
-        periodic=periodic.tolist(),
-        quantities="ijS",
-    )
+    first, second, shifts = _pairs(positions, cell, pbc, r_max, quantities="ijS")
     # vesin: vector = r[j] - r[i] + S @ cell, so i sends and j receives.
     order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], first, second))
     edge_index = np.stack([first, second]).astype(np.int64)[:, order]
     return Neighbors(edge_index, np.asarray(shifts, dtype=np.int64)[order])
+
+
+def count_neighbors(
+    positions: Float[np.ndarray, "nodes 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: tuple[bool, bool, bool] | np.ndarray,
+    *,
+    r_max: float,
+) -> int:
+    """Number of edges that `neighbor_list` would give, without sorting them.
+
+    Args:
+        positions: See `neighbor_list`.
+        cell: See `neighbor_list`.
+        pbc: See `neighbor_list`.
+        r_max: Cutoff in Å.
+
+    Raises:
+        ValueError: See `neighbor_list`.
+    """
+    return len(_pairs(positions, cell, pbc, r_max, quantities="i")[0])
+
+
+def _pairs(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: tuple[bool, bool, bool] | np.ndarray,
+    r_max: float,
+    *,
+    quantities: str,
+) -> Any:
+    """What vesin says of all pairs, in no order: one array for each quantity."""
+    periodic = np.asarray(pbc, dtype=bool)
+    if not r_max > 0:
+        raise ValueError(f"r_max must be positive, got {r_max} Å")
+    return VesinNeighborList(cutoff=r_max, full_list=True).compute(
+        points=np.ascontiguousarray(positions, dtype=np.float64),
+        box=_spanning_cell(np.asarray(cell, dtype=np.float64), periodic),
+        periodic=periodic.tolist(),
+        quantities=quantities,
+    )
 
 
 def _spanning_cell(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:

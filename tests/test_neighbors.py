@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 from matscipy.neighbours import neighbour_list as matscipy_neighbour_list
 
-from mace_train.neighbors import neighbor_list
+from mace_train.neighbors import count_neighbors, neighbor_list
 
 
 def _edges(atoms: Atoms, r_max: float) -> list[tuple[int, ...]]:
@@ -90,3 +90,12 @@ def test_a_periodic_direction_without_lattice_vector_is_refused(cell, message):
 def test_a_cutoff_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="r_max must be positive, got 0"):
         neighbor_list(np.zeros((1, 3)), np.eye(3), (False,) * 3, r_max=0.0)
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 0, 1), (0, 0, 0)], ids=str)
+def test_the_count_is_that_of_the_list(pbc):
+    for seed in range(4):
+        atoms = _random_crystal(seed, pbc)
+        count = count_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, r_max=5.0)
+        assert count == len(_edges(atoms, 5.0))
+    assert count_neighbors(np.zeros((0, 3)), np.eye(3), (False,) * 3, r_max=5.0) == 0

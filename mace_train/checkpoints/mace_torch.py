@@ -105,16 +105,21 @@ def _has_our_basis(state: dict[str, Tensor], arguments: dict[str, Any]) -> bool:
     degrees = [degree for _, degree, _ in irreps_of(arguments["hidden_irreps"])]
     for name, theirs in state.items():
         if found := _U_MATRIX.fullmatch(name):
-            degree, order = degrees[int(found[1])], int(found[2])
+            place, order = int(found[1]), int(found[2])
+            if place >= len(degrees):
+                raise ValueError(f"its {name} is of no part of its hidden_irreps")
+            degree = degrees[place]
+            own_axis = () if degree == 0 else (2 * degree + 1,)  # none for a single entry
+            expected = (*own_axis, *[(arguments["max_ell"] + 1) ** 2] * order)
+            if theirs.shape[:-1] != expected:  # before ours takes time and memory
+                raise ValueError(
+                    f"its {name} has the shape {tuple(theirs.shape)}, where "
+                    f"{(*expected, 'paths')} is expected"
+                )
             ours = torch.from_numpy(
                 product_basis(arguments["max_ell"], degree, correlation=order)
             )
-            ours = ours[0] if degree == 0 else ours  # that axis has a single entry
-            if ours.shape[:-1] != theirs.shape[:-1]:
-                raise ValueError(
-                    f"its {name} has the shape {tuple(theirs.shape)}, where "
-                    f"{(*ours.shape[:-1], 'paths')} is expected"
-                )
+            ours = ours[0] if degree == 0 else ours
             if ours.shape != theirs.shape:
                 return False
             if not torch.allclose(ours, theirs.to(ours.dtype), rtol=0, atol=_SAME_BASIS):

@@ -7,6 +7,7 @@ refused here by name: a file that is read but means something else is worse than
 from __future__ import annotations
 
 import re
+import reprlib
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,8 @@ def show(value: Any) -> str:
     """A short text for a value of the file, for messages."""
     if isinstance(value, Record):
         return value.name
-    return value.full if isinstance(value, Name) else repr(value)[:80]
+    # Not repr, which a hostile file can nest too deep for Python's stack.
+    return value.full if isinstance(value, Name) else reprlib.repr(value)[:80]
 
 
 def _mul_ir(value: Any) -> tuple[int, int, int]:

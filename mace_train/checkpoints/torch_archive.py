@@ -57,7 +57,7 @@ class TorchArchive:
     def __init__(self, path: Path) -> None:
         self._size_of_file = path.stat().st_size
         self._bytes_given = 0
-        self._storages: dict[str, bytes] = {}
+        self._storages: dict[str, bytearray] = {}  # what torch looks at must be writable
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
@@ -128,12 +128,10 @@ class TorchArchive:
             return torch.zeros(size, dtype=dtype)
         # A bool's byte may be anything in a broken file: read numbers, then convert.
         number = torch.uint8 if dtype is torch.bool else dtype
-        flat = torch.frombuffer(bytearray(data), dtype=number).to(dtype)
-        return flat.as_strided(size, stride, offset).clone(
-            memory_format=torch.contiguous_format
-        )
+        view = torch.frombuffer(data, dtype=number).as_strided(size, stride, offset)
+        return view.clone(memory_format=torch.contiguous_format).to(dtype)
 
-    def _storage(self, reference: Reference) -> tuple[torch.dtype, bytes]:
+    def _storage(self, reference: Reference) -> tuple[torch.dtype, bytearray]:
         match reference.id:
             case ("storage", Name(kind), str(key), str(), int(count)) if (
                 kind in DTYPE_BY_STORAGE
@@ -142,7 +140,7 @@ class TorchArchive:
             case _:
                 raise UnsafeFileError("it refers to a storage in an unknown way")
         if key not in self._storages:
-            self._storages[key] = self._read(f"data/{key}")
+            self._storages[key] = bytearray(self._read(f"data/{key}"))
         data = self._storages[key]
         if len(data) != count * dtype.itemsize:
             raise UnsafeFileError(

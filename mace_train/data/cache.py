@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mace_train import __version__
 from mace_train.data.frames import GROUP_KEYS
-from mace_train.data.labels import LabelKeys
+from mace_train.data.labels import KNOWN_KEYS, LabelKeys, Property
 from mace_train.data.prepare import PrepareReport, prepare_shards
 from mace_train.data.shards import Shard
 from mace_train.data.sources import expand_sources, is_shard
@@ -70,7 +70,8 @@ def open_store(
     if shards:
         _check_settings(FrameStore(shards), keys, group_key=group_key, max_force=max_force)
     if files:
-        cutoffs = [r_max] if isinstance(r_max, (int, float)) else list(r_max)
+        several = [r_max] if isinstance(r_max, (int, float)) else r_max
+        cutoffs = sorted(float(cutoff) for cutoff in several)
         settings = {"keys": asdict(keys), "group_key": group_key, "max_force": max_force}
         folder = _cache_root(cache_dir) / fingerprint(files, {**settings, "r_max": cutoffs})
         prepare = partial(
@@ -122,9 +123,7 @@ def _cached_shards(folder: Path, prepare: Callable[[], PrepareReport]) -> list[P
                 f"cannot write prepared shards to {folder} ({error}): set data.cache_dir"
             ) from error
         with _locked(folder / "lock"):
-            shards = _complete_shards(
-                folder
-            )  # another process may have made them meanwhile
+            shards = _complete_shards(folder)  # perhaps made meanwhile by another process
             if shards is None:
                 shards = prepare().shards
                 temporary = folder / f".{_COMPLETE}.{os.getpid()}"
@@ -148,7 +147,11 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         try:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    _log.info("waiting for the process that prepares %s", path.parent)
+                    fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems; then work may be done twice
             _log.info("no lock on %s (%s)", path, error)
         yield
@@ -160,6 +163,7 @@ def _check_settings(
     """Refuse settings that only the preparation of the shards could have followed."""
     asked = {
         **keys.explicit(),
+        **{f"{name}_key": "none" for name in KNOWN_KEYS if getattr(keys, name) == "none"},
         "group_key": None if group_key in ("auto", *GROUP_KEYS) else group_key,
         "max_force": max_force,
         "units.energy": None if keys.energy_unit == "eV" else keys.energy_unit,
@@ -167,10 +171,14 @@ def _check_settings(
     }
     for shard in store.shards:
         was = shard.header.settings
-        had = {f"{name}_key": key for name, key in _keys_used(shard).items()}
-        had |= {"virials_key": was["keys"]["virials"], "group_key": was["group_key"]}
-        had |= {"max_force": was["max_force"], "units.energy": was["keys"]["energy_unit"]}
-        had["units.length"] = was["keys"]["length_unit"]
+        had = {
+            **{f"{name}_key": _key_used(shard, name) for name in KNOWN_KEYS},
+            "virials_key": was["keys"]["virials"],
+            "group_key": was["group_key"],
+            "max_force": was["max_force"],
+            "units.energy": was["keys"]["energy_unit"],
+            "units.length": was["keys"]["length_unit"],
+        }
         for name, value in asked.items():
             if value is not None and value != had[name]:
                 raise ValueError(
@@ -179,11 +187,8 @@ def _check_settings(
                 )
 
 
-def _keys_used(shard: Shard) -> dict[str, str]:
-    """The key that gave each label, even where the user left the choice to us."""
-    asked = shard.header.settings["keys"]
-    found = {name: list(counts) for name, counts in shard.census.keys.used.items()}
-    return {
-        name: keys[0] if asked[name] == "auto" and len(keys) == 1 else asked[name]
-        for name, keys in found.items()
-    }
+def _key_used(shard: Shard, name: Property) -> str:
+    """The key that gave a label, even where the user left the choice to us."""
+    asked = shard.header.settings["keys"][name]
+    used = list(shard.census.keys.used[name])
+    return (used or ["none"])[0] if asked == "auto" else asked

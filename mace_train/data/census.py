@@ -30,8 +30,8 @@ class Census:
         names: Frames that carry each key or column, known to us or not.
         problems: Refused frames.
         evidence: What the frames say about units and signs.
-        asked: Keys the user named, by their option (``energy_key``).
-        energy_unit: Unit the user gave.
+        keys_asked: Names and units the user gave; neither these nor ``max_force`` are part
+            of what `to_dict` keeps.
         max_force: The user's limit, eV/Å.
     """
 
@@ -44,14 +44,12 @@ class Census:
     names: Counter[str] = field(default_factory=Counter)
     problems: ProblemLog = field(default_factory=ProblemLog)
     evidence: UnitEvidence = field(default_factory=UnitEvidence)
-    asked: dict[str, str] = field(default_factory=dict)
-    energy_unit: str = "eV"
+    keys_asked: LabelKeys = field(default_factory=LabelKeys)
     max_force: float | None = None
 
     def expect(self, keys: LabelKeys, *, max_force: float | None) -> None:
         """Take note of what the user asked for."""
-        self.asked = keys.explicit()
-        self.energy_unit = keys.energy_unit
+        self.keys_asked = keys
         self.max_force = max_force
 
     @property
@@ -90,10 +88,6 @@ class Census:
         self.keys.merge(other.keys)
         self.problems.merge(other.problems)
         self.evidence.merge(other.evidence)
-        self.asked = self.asked or other.asked
-        self.max_force = self.max_force if self.max_force is not None else other.max_force
-        if self.energy_unit == "eV":
-            self.energy_unit = other.energy_unit
 
     def summary(self) -> str:
         """``energy 616/616, forces 616/616, stress 616/616``, and what was left out."""
@@ -124,7 +118,7 @@ class Census:
         problems += self._missing_keys()
         problems += self._mixed_keys()
         problems += self.evidence.verdicts(
-            units_are_default=self.energy_unit == "eV", max_force=self.max_force
+            units_are_default=self.keys_asked.energy_unit == "eV", max_force=self.max_force
         )
         if len(problems) == 1:
             raise ValueError(problems[0])
@@ -140,7 +134,7 @@ class Census:
         return [
             f"data.{option}={key} is in none of {self.num_read} frames. Names found: "
             f"{self.names_found()}."
-            for option, key in self.asked.items()
+            for option, key in self.keys_asked.explicit().items()
             if key not in self.names
         ]
 
@@ -170,22 +164,19 @@ class Census:
             "names": dict(self.names),
             "problems": self.problems.to_dict(),
             "evidence": self.evidence.to_dict(),
-            "asked": self.asked,
-            "energy_unit": self.energy_unit,
-            "max_force": self.max_force,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Census:
         """The census that `to_dict` wrote."""
         return cls(
-            **{
-                **values,
-                "labels": Counter(values["labels"]),
-                "left_out": Counter(values["left_out"]),
-                "keys": KeyCounts.from_dict(values["keys"]),
-                "names": Counter(values["names"]),
-                "problems": ProblemLog.from_dict(values["problems"]),
-                "evidence": UnitEvidence(**values["evidence"]),
-            }
+            num_frames=values["num_frames"],
+            num_atoms=values["num_atoms"],
+            num_isolated_atoms=values["num_isolated_atoms"],
+            labels=Counter(values["labels"]),
+            left_out=Counter(values["left_out"]),
+            keys=KeyCounts.from_dict(values["keys"]),
+            names=Counter(values["names"]),
+            problems=ProblemLog.from_dict(values["problems"]),
+            evidence=UnitEvidence(**values["evidence"]),
         )

@@ -155,10 +155,6 @@ class ArrayFile:
     def __contains__(self, name: str) -> bool:
         return name in self._places
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the arrays in a folder of the file."""
-        return sorted(name for name in self._places if name.startswith(f"{folder}/"))
-
     def array(self, name: str) -> np.ndarray:
         """A view of an array; its checksum is compared when it is first looked at.
 

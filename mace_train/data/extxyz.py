@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import re
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,21 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+UNPACKING_ERRORS = (EOFError, OSError, lzma.LZMAError, zlib.error)
+"""What reading a damaged ``.gz`` or ``.xz`` file raises."""
+
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+_MAX_ATOMS = 2**31  # of a frame: a larger number is none, and no file holds so many lines
 
 
 class BrokenFileError(FrameError):
     """The file cannot be read on from here: where the next frame begins is unclear."""
+
+
+def open_bytes(path: Path) -> Any:
+    """Open a file for reading bytes, unpacking ``.gz`` and ``.xz`` on the way."""
+    opener: Any = _OPENERS.get(path.suffix.lower(), Path.open)
+    return opener(path, "rb")
 
 
 def open_at(path: Path, *, offset: int = 0) -> io.TextIOWrapper:
@@ -41,10 +52,18 @@ def open_at(path: Path, *, offset: int = 0) -> io.TextIOWrapper:
         path: The file.
         offset: Byte of the unpacked file to begin at.
     """
-    opener: Any = _OPENERS.get(path.suffix.lower(), Path.open)
-    binary = opener(path, "rb")
+    binary = open_bytes(path)
     binary.seek(offset)
     return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape")
+
+
+def announced_atoms(header: str | bytes) -> int | None:
+    """The number of atoms that the first line of a frame announces; None if it does not."""
+    try:
+        count = int(header)
+    except ValueError:
+        return None
+    return count if 0 <= count < _MAX_ATOMS else None
 
 
 def iterate_text_frames(
@@ -69,7 +88,14 @@ def iterate_text_frames(
             header, line_number = file.readline(), line_number + 1
         if not header:
             return
-        num_atoms = _atom_count(header, line_number=line_number)
+        num_atoms = announced_atoms(header)
+        if num_atoms is None:
+            raise BrokenFileError(
+                "do not begin with a number of atoms",
+                cure="The frame before says a wrong number of atoms, or this is not "
+                "(extended) XYZ. Mend the file at that line.",
+                detail=f"line {line_number} is {header.rstrip()[:60]!r}",
+            )
         comment = file.readline()
         atom_lines = list(islice(file, num_atoms))
         if not comment or len(atom_lines) < num_atoms:
@@ -90,22 +116,6 @@ def iterate_text_frames(
         index += 1
         line_number += 2 + num_atoms + len(cell_lines)
         header = next_header
-
-
-def _atom_count(header: str, *, line_number: int) -> int:
-    """The number of atoms that the first line of a frame announces."""
-    try:
-        count = int(header)
-    except ValueError:
-        count = -1
-    if count < 0:
-        raise BrokenFileError(
-            "do not begin with a number of atoms",
-            cure="The frame before says a wrong number of atoms, or this is not (extended) "
-            "XYZ. Mend the file at that line.",
-            detail=f"line {line_number} is {header.rstrip()[:60]!r}",
-        )
-    return count
 
 
 def read_raw_frames(

@@ -28,7 +28,8 @@ class Frame:
         stress: eV/Å^3, positive in tension; only in frames periodic in three directions.
         energy_weight: Weight of the energy in the loss (``config_energy_weight``).
         forces_weight: Weight of the forces.
-        stress_weight: Weight of the stress.
+        stress_weight: Weight of the stress (``config_stress_weight``, or
+            ``config_virials_weight`` where virials are read).
         frame_weight: Multiplies all terms of the frame in the loss (``config_weight``).
         groups: Value of each group key the frame carries, such as ``mp_id``: frames of one
             group never come on both sides of a split.
@@ -78,7 +79,9 @@ def formula_of(atomic_numbers: np.ndarray) -> str:
     'Li2O'
     """
     counts = sorted(Counter(np.asarray(atomic_numbers).tolist()).items())
-    return "".join(chemical_symbols[z] + (str(n) if n > 1 else "") for z, n in counts)
+    # A message about a number that is no element shows the number.
+    symbols = [chemical_symbols[z] if 0 <= z < 119 else f"({z})" for z, _ in counts]
+    return "".join(s + (str(n) if n > 1 else "") for s, (_, n) in zip(symbols, counts))
 
 
 def volume_of(cell: Float[np.ndarray, "3 3"]) -> float:

@@ -6,8 +6,6 @@ The whole way of a frame into mace-train: text (`extxyz`), labels and units
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mace_train.data.census import Census
-from mace_train.data.extxyz import BrokenFileError, open_at, read_raw_frames
+from mace_train.data.extxyz import (
+    UNPACKING_ERRORS,
+    BrokenFileError,
+    open_at,
+    read_raw_frames,
+)
 from mace_train.data.frame import Frame, formula_of, volume_of
 from mace_train.data.label_reader import LabelReader
 from mace_train.data.labels import LabelKeys
@@ -132,7 +135,7 @@ class _FrameReader:
                         self._census.refuse(problem, place=self._place(index))
             except BrokenFileError as problem:
                 self._census.refuse(problem, place=self._place(index + 1))
-            except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            except UNPACKING_ERRORS as error:
                 problem = FrameError(
                     "and all that follow cannot be unpacked",
                     cure="The file is damaged: copy it again.",

@@ -24,12 +24,7 @@ from mace_train.data.problems import FrameError
 if TYPE_CHECKING:
     from mace_train.data.plain_frame import RawFrame
 
-_WEIGHT_KEYS = (
-    "config_weight",
-    "config_energy_weight",
-    "config_forces_weight",
-    "config_stress_weight",
-)
+_WEIGHT_KEYS = ("config_weight", "config_energy_weight", "config_forces_weight")
 
 
 class FrameLabels(NamedTuple):
@@ -64,13 +59,15 @@ class LabelReader:
             if keys.virials
             else _candidates("stress", keys.stress),
         }
+        source_of_stress = "virials" if keys.virials else "stress"
+        self._weight_keys = (*_WEIGHT_KEYS, f"config_{source_of_stress}_weight")
         self._second_choice = SECOND_CHOICE if keys.energy == "auto" else {}
 
     @property
     def wanted(self) -> set[str]:
         """Names of the values and columns that may be needed."""
         names = {name for keys in self._candidates.values() for name in keys}
-        names.update(_WEIGHT_KEYS)
+        names.update(self._weight_keys)
         names.update(SECOND_CHOICE.values())
         return names
 
@@ -89,8 +86,8 @@ class LabelReader:
         forces = self._forces(raw)
         stress = self._stress(raw, volume)
         frame_weight, weights = 1.0, [1.0, 1.0, 1.0]
-        if not raw.values.keys().isdisjoint(_WEIGHT_KEYS):
-            frame_weight, *weights = (_weight(raw, name) for name in _WEIGHT_KEYS)
+        if not raw.values.keys().isdisjoint(self._weight_keys):
+            frame_weight, *weights = (_weight(raw, name) for name in self._weight_keys)
             if frame_weight == 0:  # the same as a frame without labels
                 weights = [0.0, 0.0, 0.0]
         return FrameLabels(

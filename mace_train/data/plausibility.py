@@ -29,6 +29,8 @@ ABSURD_ENERGY = 1000.0
 CLOSEST_APPROACH = 0.2
 """Å; no bond is shorter than 0.74, and scans of dimers begin near 0.35."""
 
+_MAX_ATOMS_AT_ONCE = 2000  # the quick test of distances takes memory for all pairs
+
 ISOLATION_DISTANCE = 8.0
 """Å; a single atom with no image of itself closer than this is an isolated atom."""
 
@@ -55,14 +57,16 @@ def check_geometry(
 
     Raises:
         FrameError: If there are no atoms or atoms of no element, coordinates are not
-            finite, periodic directions have no lattice vector, or two atoms are at the same
-            place.
+            finite, periodic directions have no lattice vector, or two atoms, or an atom and
+            its own image, are at the same place.
     """
     if not len(atomic_numbers):
         raise FrameError("have no atoms", cure="Remove them.")
-    if atomic_numbers.min() < 1:
+    if atomic_numbers.min() < 1 or atomic_numbers.max() > 118:
         raise FrameError(
-            "have atoms of no element (X)", cure="Give every atom a chemical symbol."
+            "have atoms of no element",
+            cure="Give every atom a chemical symbol, or an atomic number in 1..118.",
+            detail=f"atomic numbers {sorted(set(atomic_numbers.tolist()))}",
         )
     if not math.isfinite(np.vdot(positions, positions) + np.vdot(cell, cell)):
         raise FrameError(
@@ -86,6 +90,13 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray, dimensions: int) -> None:
     else:
         return
     if spans:
+        shortest = min(math.hypot(*vector) for vector in cell[pbc].tolist())
+        if shortest < CLOSEST_APPROACH:
+            raise FrameError(
+                f"have a lattice vector shorter than {CLOSEST_APPROACH} Å",
+                cure="Correct the Lattice, or check data.units.length.",
+                detail=f"{shortest:.3g} Å",
+            )
         return
     told = " ".join("T" if periodic else "F" for periodic in pbc)
     if not cell.any():
@@ -126,6 +137,8 @@ def _are_surely_apart(positions: np.ndarray, cell: np.ndarray, dimensions: int) 
     sum_a cos(2 pi (f_a - g_a)) >= 3 - 2 pi^2 |f - g|^2, and each |f_a - g_a| (less whole
     cells) is at most their distance over the spacing of the lattice planes.
     """
+    if len(positions) > _MAX_ATOMS_AT_ONCE:
+        return False
     if dimensions == 3:
         inverse = inverse_of(cell)
         phases = positions @ (2 * np.pi * inverse)

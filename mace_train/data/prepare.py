@@ -7,15 +7,14 @@ settings alone. One that is there was finished, whoever wrote it, and is not wri
 from __future__ import annotations
 
 import logging
-import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mace_train import __version__
 from mace_train.data.census import Census
-from mace_train.data.frame import Frame
 from mace_train.data.frames import read_frames
 from mace_train.data.labels import LabelKeys
 from mace_train.data.parallel import run_parallel
@@ -24,7 +23,7 @@ from mace_train.data.scan import scan_sources
 from mace_train.data.shard_writer import ShardHeader, ShardWriter
 from mace_train.data.shards import Shard
 from mace_train.data.sources import is_shard
-from mace_train.neighbors import neighbor_list
+from mace_train.neighbors import count_neighbors
 
 _log = logging.getLogger(__name__)
 _TICK = 20  # frames between two reports of progress
@@ -117,6 +116,7 @@ def prepare_shards(
 def _report(jobs: Sequence[ShardJob], *, num_written: int) -> PrepareReport:
     """Merge what the shards say, and refuse the whole if its frames are unfit."""
     census = Census()
+    census.expect(jobs[0].settings.keys, max_force=jobs[0].settings.max_force)
     for job in jobs:
         census.merge(Shard(job.path).census)
     try:
@@ -159,8 +159,10 @@ def _check_no_others(output: Path, jobs: Sequence[ShardJob]) -> None:
 
 def _remove_leftovers(output: Path) -> None:
     """Delete unfinished files of processes of this machine that are no more."""
+    if sys.platform != "linux":  # elsewhere /proc does not tell which are alive
+        return
     for path in output.glob(f".*.{socket.gethostname()}.*.tmp"):
-        if not Path(f"/proc/{path.name.split('.')[-2]}").exists() and os.name == "posix":
+        if not Path(f"/proc/{path.name.split('.')[-2]}").exists():
             path.unlink(missing_ok=True)
 
 
@@ -183,7 +185,8 @@ def _write_shard(job: ShardJob, tick: Callable[[int], None]) -> None:
         )
         for frame in frames:
             edge_counts = [
-                count_edges(frame, r_max=cutoff) for cutoff in job.settings.r_max
+                count_neighbors(frame.positions, frame.cell, frame.pbc, r_max=cutoff)
+                for cutoff in job.settings.r_max
             ]
             writer.add(frame, source=piece.source.name, edge_counts=edge_counts)
             waiting += 1
@@ -206,13 +209,3 @@ def _write_shard(job: ShardJob, tick: Callable[[int], None]) -> None:
         software=__version__,
     )
     writer.write(job.path, header)
-
-
-def count_edges(frame: Frame, *, r_max: float) -> int:
-    """Number of directed edges within a cutoff in Å, as the graph of the frame has them.
-
-    Raises:
-        ValueError: If the cell does not span the periodic directions.
-    """
-    neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_max=r_max)
-    return neighbors.edge_index.shape[1]

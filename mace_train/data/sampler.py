@@ -123,11 +123,6 @@ class BatchSampler(Sampler[list[int]]):
         order, ranks = self.epoch_plan()
         return order[batch][ranks[batch] == self.rank].tolist()
 
-    def global_batch(self, batch: int) -> list[int]:
-        """All ranks' frames of a global batch of the present epoch, in sampling order."""
-        order, ranks = self.epoch_plan()
-        return order[batch][ranks[batch] >= 0].tolist()
-
     def epoch_plan(self) -> tuple[np.ndarray, np.ndarray]:
         """The epoch as (batches, slots): frames, and the rank of each (-1: no frame)."""
         if self._dealt is None or self._dealt[0] != self.epoch:
@@ -145,15 +140,6 @@ class BatchSampler(Sampler[list[int]]):
             ranks = deal(costs.reshape(shape), self.world_size)
             self._dealt = (self.epoch, order.reshape(shape), ranks)
         return self._dealt[1], self._dealt[2]
-
-    def loads(self) -> Int[np.ndarray, "batches ranks"]:
-        """Cost of every rank's part of every batch of the present epoch."""
-        order, ranks = self.epoch_plan()
-        costs = np.where(ranks >= 0, self.costs[order], 0)
-        loads = [
-            np.where(ranks == rank, costs, 0).sum(1) for rank in range(self.world_size)
-        ]
-        return np.stack(loads, axis=1)
 
     def state_dict(self, *, batches_done: int = 0) -> dict[str, Any]:
         """Plain values from which `load_state_dict` goes on.

@@ -6,17 +6,16 @@ equal pieces, a killed preparation knows what is left, and the progress bar know
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
+from mace_train.data.extxyz import UNPACKING_ERRORS, announced_atoms, open_bytes
 
 
 @dataclass(frozen=True)
@@ -89,29 +88,31 @@ def _scan(path: Path, name: str, stride: int) -> Source:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    with _OPENERS.get(path.suffix.lower(), Path.open)(path, "rb") as file:
-        count, marks = _count_frames(file, stride)
-    return Source(path, name, digest.hexdigest(), count, marks)
-
-
-def _count_frames(file: BufferedIOBase, stride: int) -> tuple[int, tuple[Mark, ...]]:
-    """Walk from frame to frame until the end, or until something is no frame."""
-    count, offset, line_number = 0, 0, 1
+    count = 0
     marks: list[Mark] = []
+    with open_bytes(path) as file, suppress(*UNPACKING_ERRORS):
+        # The reader meets again what ends this walk early, and says what is wrong there.
+        for mark in _frame_begins(file):
+            if mark.frame % stride == 0:
+                marks.append(mark)
+            count += 1
+    return Source(path, name, digest.hexdigest(), count, tuple(marks))
+
+
+def _frame_begins(file: BufferedIOBase) -> Iterator[Mark]:
+    """Walk from frame to frame until the end, or until something is no frame."""
+    frame, offset, line_number = 0, 0, 1
     for header in iter(file.readline, b""):
         if not header.strip() or header.lstrip().startswith(b"VEC"):
             offset, line_number = offset + len(header), line_number + 1
             continue
-        try:
-            num_lines = int(header) + 1
-        except ValueError:
-            break  # the reader says what is wrong here
-        if count % stride == 0:
-            marks.append(Mark(count, offset, line_number))
-        lengths = deque(map(len, islice(file, num_lines)))
-        if len(lengths) < num_lines:
-            break
+        num_atoms = announced_atoms(header)
+        if num_atoms is None:
+            return
+        lengths = deque(map(len, islice(file, num_atoms + 1)))
+        if len(lengths) < num_atoms + 1:
+            return
+        yield Mark(frame, offset, line_number)
         offset += len(header) + sum(lengths)
-        line_number += 1 + num_lines
-        count += 1
-    return count, tuple(marks)
+        line_number += 2 + num_atoms
+        frame += 1

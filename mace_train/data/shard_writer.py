@@ -23,23 +23,6 @@ FLAGS = {"energy": 1, "forces": 2, "stress": 4, "isolated": 8}
 _UNITS = {"energy": "eV", "positions": "Å", "forces": "eV/Å", "stress": "eV/Å^3"}
 
 
-class NameTable:
-    """Strings told apart by small numbers; -1 is none."""
-
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self.names = list(names)
-        self._number_by_name = {name: number for number, name in enumerate(self.names)}
-
-    def number(self, name: str | None) -> int:
-        """The string's number; a new string gets the next one."""
-        if name is None:
-            return -1
-        if name not in self._number_by_name:
-            self._number_by_name[name] = len(self.names)
-            self.names.append(name)
-        return self._number_by_name[name]
-
-
 @dataclass(frozen=True)
 class ShardHeader:
     """What a shard says of itself.
@@ -84,8 +67,11 @@ class ShardWriter:
         self._edge_counts: list[Sequence[int]] = []
         self._compositions: list[tuple[np.ndarray, np.ndarray]] = []
         self._positions, self._forces = RaggedWriter(), RaggedWriter()
-        self._sources, self._config_types = NameTable(), NameTable()
-        self._groups: dict[str, tuple[NameTable, dict[int, int]]] = {}
+        # Strings are stored as small numbers, in the order of their appearance.
+        self._number_by_source: dict[str, int] = {}
+        self._number_by_config_type: dict[str, int] = {}
+        self._number_by_group: dict[str, dict[str, int]] = {}  # for each group key
+        self._groups: dict[str, dict[int, int]] = {}  # number by frame for each group key
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,9 +103,9 @@ class ShardWriter:
                 flags + FLAGS["isolated"] * frame.is_isolated_atom,
                 int(np.packbits(frame.pbc, bitorder="little")[0]),
                 square_sum,
-                self._sources.number(source),
+                _number(self._number_by_source, source),
                 frame.index,
-                self._config_types.number(frame.config_type),
+                _number(self._number_by_config_type, frame.config_type),
                 crc,
             )
         )
@@ -129,15 +115,15 @@ class ShardWriter:
         self._edge_counts.append(edge_counts)
         self._compositions.append(np.unique(numbers, return_counts=True))
         for key, value in frame.groups.items():
-            table, number_by_frame = self._groups.setdefault(key, (NameTable(), {}))
-            number_by_frame[len(self._rows) - 1] = table.number(value)
+            number = _number(self._number_by_group.setdefault(key, {}), value)
+            self._groups.setdefault(key, {})[len(self._rows) - 1] = number
 
     def write(self, path: Path, header: ShardHeader) -> None:
         """Write all frames; a file of that name appears only when it is complete."""
         tables = {
-            "sources": self._sources.names,
-            "config_types": self._config_types.names,
-            "groups": {key: table.names for key, (table, _) in self._groups.items()},
+            "sources": list(self._number_by_source),
+            "config_types": list(self._number_by_config_type),
+            "groups": {key: list(names) for key, names in self._number_by_group.items()},
         }
         arrays = self._frame_arrays() | {
             "header": encode_json(asdict(header)),
@@ -177,15 +163,12 @@ class ShardWriter:
         arrays["composition/counts"] = np.concatenate(
             [none, *(counts for _, counts in self._compositions)]
         ).astype("<i4")
-        for key, (_, number_by_frame) in self._groups.items():
+        for key, number_by_frame in self._groups.items():
             numbers = np.full(count, -1, "<i4")
             numbers[list(number_by_frame)] = list(number_by_frame.values())
             arrays[f"groups/{key}"] = numbers
-        positions, forces = (
-            self._positions.arrays("positions"),
-            self._forces.arrays("forces"),
-        )
-        return arrays | positions | forces
+        arrays |= self._positions.arrays("positions")
+        return arrays | self._forces.arrays("forces")
 
 
 _ROW = (
@@ -203,6 +186,11 @@ _ROW = (
     ("config_type", "<i4"),
     ("crc32", "<u4"),
 )
+
+
+def _number(number_by_name: dict[str, int], name: str | None) -> int:
+    """The number of a name, -1 for none; a new name gets the next one."""
+    return -1 if name is None else number_by_name.setdefault(name, len(number_by_name))
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
 """Shards: frames as flat arrays in HDF5 files, about 1.1 kB a frame of MPtrj.
 
 A shard holds up to some thousand frames and everything that is asked of them without
-building a
-graph: composition, sums over labels, number of edges within each cutoff. Positions and
-    forces come
-back bit for bit as they stood in the user's file. `shard_writer.py` names the arrays.
+building a graph: composition, sums over labels, number of edges within each cutoff.
+Positions and forces come back bit for bit as they stood in the user's file.
+`shard_writer.py` names the arrays.
 """
 
 from __future__ import annotations
@@ -152,15 +151,3 @@ class Shard:
 
     def _name(self, table: str, number: int) -> str | None:
         return None if number < 0 else self.tables[table][number]
-
-    def verify(self) -> None:
-        """Read everything and compare every checksum.
-
-        Raises:
-            DamagedShardError: At the first difference.
-        """
-        for folder in ("frames", "composition", "groups"):
-            for name in self._file.names(folder):
-                self._file.array(name)
-        for place in range(len(self)):
-            self.frame(place)

@@ -26,16 +26,13 @@ def is_shard(path: Path) -> bool:
     return path.suffix.lower() in SHARD_SUFFIXES
 
 
-def expand_sources(
-    spec: str | Path | Sequence[str | Path], base_dir: Path | None = None
-) -> list[Path]:
+def expand_sources(spec: str | Path | Sequence[str | Path]) -> list[Path]:
     """Find the files that a user means.
 
     Args:
         spec: A file; a folder (all frames or shards in it and its sub-folders); a glob such
             as ``runs/*/OUT.extxyz``; the word ``sample`` for the data that come with
             mace-train; or a list of these.
-        base_dir: Where relative names begin; None for the working directory.
 
     Returns:
         Existing files of one kind, extended XYZ or shards; within a folder or glob they are
@@ -48,15 +45,14 @@ def expand_sources(
     specs = [spec] if isinstance(spec, (str, Path)) else list(spec)
     if not specs:
         raise ValueError("no data named: give a file, a folder, a glob or a list of these")
-    base = Path.cwd() if base_dir is None else Path(base_dir)
     found, missing = [], []
     for one in specs:
-        paths = _expand(str(one), base)
+        paths = _expand(str(one))
         found += paths
         if not paths:
             missing.append(str(one))
     if missing:
-        raise ValueError(f"found no data at {', '.join(missing)} (looked in {base})")
+        raise ValueError(f"found no data at {', '.join(missing)} (looked in {Path.cwd()})")
     _check_kinds(found)
     return found
 
@@ -66,9 +62,9 @@ def sample_path() -> Path:
     return Path(str(files("mace_train.sample").joinpath("sample.extxyz.xz")))
 
 
-def _expand(spec: str, base: Path) -> list[Path]:
+def _expand(spec: str) -> list[Path]:
     """Files of one word of the user; none if it leads nowhere."""
-    path = base / Path(spec).expanduser()
+    path = Path.cwd() / Path(spec).expanduser()
     if spec == SAMPLE and not path.exists():
         path = sample_path()
     if path.is_file():
@@ -79,10 +75,7 @@ def _expand(spec: str, base: Path) -> list[Path]:
         root = Path(path.anchor)
         matches = list(root.glob(str(path.relative_to(root))))
         inside = [
-            child
-            for match in matches
-            if match.is_dir()
-            for child in _expand(str(match), base)
+            child for match in matches if match.is_dir() for child in _expand(str(match))
         ]
         return _sorted(match for match in matches if match.is_file()) + inside
     return []

@@ -16,6 +16,7 @@ from mace_train.data.store import FrameStore
 _FORMAT = "mace-train split"
 _VERSION = 1
 _SHOWN = 5
+_SUBSETS = ("train", "valid", "test")
 
 
 def write_split(path: Path, split: Split, store: FrameStore) -> None:
@@ -60,7 +61,7 @@ def read_split(path: Path, store: FrameStore) -> Split:
             a frame twice, or leaves nothing to train on.
     """
     content = _load(path)
-    pairs = [content[name] for name in ("train", "valid", "test")]
+    pairs = [content[name] for name in _SUBSETS]
     every = _Places(store).find([pair for subset in pairs for pair in subset], path)
     ends = np.cumsum([len(subset) for subset in pairs])
     train, valid, test = np.split(every, ends[:-1])
@@ -95,7 +96,24 @@ def _load(path: Path) -> dict[str, Any]:
             f"mace-train reads version {_VERSION}: update mace-train, or make the split "
             "again"
         )
+    for subset in _SUBSETS:
+        pairs = content.get(subset)
+        wrong = (
+            [p for p in pairs if not _is_pair(p)] if isinstance(pairs, list) else [pairs]
+        )
+        if wrong:
+            raise ValueError(
+                f"data.split_file: {path} must list {subset} as [file name, frame] pairs, "
+                f"but has {wrong[0]!r}"
+            )
     return content
+
+
+def _is_pair(pair: object) -> bool:
+    match pair:
+        case [str(), int()]:
+            return True
+    return False
 
 
 class _Places:

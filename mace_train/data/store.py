@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 
 from mace_train.data.census import Census
 from mace_train.data.frame import Frame
-from mace_train.data.prepare import count_edges
 from mace_train.data.shards import Shard
+from mace_train.neighbors import count_neighbors
 
 _log = logging.getLogger(__name__)
 _MAX_NAMED_SOURCES = 100
@@ -168,7 +168,11 @@ class FrameStore:
             r_max,
         )
         frames = (shard.frame(place) for place in range(len(shard)))
-        return np.array([count_edges(frame, r_max=r_max) for frame in frames], np.int64)
+        counts = [
+            count_neighbors(frame.positions, frame.cell, frame.pbc, r_max=r_max)
+            for frame in frames
+        ]
+        return np.array(counts, np.int64)
 
     @cached_property
     def isolated(self) -> Bool[np.ndarray, " frames"]:
@@ -181,14 +185,16 @@ class FrameStore:
             return None
         values: list[str | None] = []
         for shard in self.shards:
-            names = [*shard.tables["groups"].get(key, []), None]  # -1 is the last
-            values.extend(names[number] for number in shard.group_numbers(key).tolist())
+            values += _named(shard.group_numbers(key), shard.tables["groups"].get(key, []))
         return values
 
     @property
     def config_types(self) -> list[str | None]:
         """``config_type`` of each frame."""
-        return self._names("config_types", "config_type")
+        values: list[str | None] = []
+        for shard in self.shards:
+            values += _named(shard.column("config_type"), shard.tables["config_types"])
+        return values
 
     @property
     def sources(self) -> tuple[list[str], Int[np.ndarray, " frames"]]:
@@ -206,13 +212,6 @@ class FrameStore:
         """Place of each frame in its file."""
         return self._column("index")
 
-    def _names(self, table: str, column: str) -> list[str | None]:
-        values: list[str | None] = []
-        for shard in self.shards:
-            names = [*shard.tables[table], None]
-            values.extend(names[number] for number in shard.column(column).tolist())
-        return values
-
     @cached_property
     def census(self) -> Census:
         """What the frames carry, and what was left out when they were read."""
@@ -223,27 +222,23 @@ class FrameStore:
 
     @cached_property
     def checksums(self) -> dict[str, str]:
-        """Name and sha256 of the user's files; one sum for more than 100 of them."""
-        sums = {
-            source["name"]: source["sha256"]
-            for shard in self.shards
-            for source in shard.header.sources
-        }
-        if len(sums) <= _MAX_NAMED_SOURCES:
-            return dict(sorted(sums.items()))
-        together = "\n".join(f"{value} {name}" for name, value in sorted(sums.items()))
-        return {f"{len(sums)} files": hashlib.sha256(together.encode()).hexdigest()}
+        """Name and sha256 of the user's files; one sum for them all if they are many.
 
-    def verify(self) -> None:
-        """Read all frames and compare every checksum.
-
-        Raises:
-            DamagedShardError: At the first difference; the message names the shard.
+        More than 100 are many, and so are two of the same name.
         """
-        for shard in self.shards:
-            shard.verify()
+        sources = [source for shard in self.shards for source in shard.header.sources]
+        sums = sorted({(source["name"], source["sha256"]) for source in sources})
+        if len(sums) == len(dict(sums)) <= _MAX_NAMED_SOURCES:
+            return dict(sums)
+        together = "\n".join(f"{value} {name}" for name, value in sums)
+        return {f"{len(sums)} files": hashlib.sha256(together.encode()).hexdigest()}
 
     def describe(self, place: int) -> str:
         """A frame's name in messages: ``mptrj.extxyz, frame 812, Li4O2``."""
         frame = self.frame(place)
         return f"{frame.source}, frame {frame.index}, {frame.formula}"
+
+
+def _named(numbers: np.ndarray, names: list[str]) -> list[str | None]:
+    """The names that numbers stand for; -1 is none."""
+    return [None if number < 0 else names[number] for number in numbers.tolist()]

@@ -82,12 +82,12 @@ class MACE(nn.Module):
         pair_repulsion: Whether ZBL repulsion is added.
         atomic_numbers: The elements, ascending.
         atomic_energies: E0s in eV, a list of elements; with several heads one for each.
-            avg_num_neighbors: Mean number of neighbors in the training set. scale: Of
-            interaction energies, eV; with several heads one for each. shift: Of interaction
-            energies, eV an atom; with several heads one for each. heads: Names of the
-            heads: levels of theory that share all but the readouts. product_basis: ``own``,
-            or ``file`` to take the tensors U of the product basis, and how many paths they
-            have, from the state dict that will be loaded.
+        avg_num_neighbors: Mean number of neighbors in the training set.
+        scale: Of interaction energies, eV; with several heads one for each.
+        shift: Of interaction energies, eV an atom; with several heads one for each.
+        heads: Names of the heads: levels of theory that share all but the readouts.
+        product_basis: ``own``, or ``file`` to take the tensors U of the product basis, and
+            how many paths they have, from the state dict that will be loaded.
 
     Raises:
         ValueError: If an argument is out of range or two do not fit together.

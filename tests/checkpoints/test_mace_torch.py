@@ -141,6 +141,19 @@ def test_a_basis_of_another_shape_is_refused(official_file, monkeypatch):
         load_official(official_file("mp0_small"))
 
 
+def test_a_basis_of_no_hidden_irrep_is_refused(official_file, monkeypatch):
+    def renamed(path):
+        arguments, state = read_official(path)
+        name = "products.0.symmetric_contractions.contractions.{}.U_matrix_3"
+        return arguments, {name.format(7): state[name.format(0)], **state}
+
+    monkeypatch.setattr("mace_train.checkpoints.mace_torch.read_official", renamed)
+    with pytest.raises(
+        ValueError, match=r"7\.U_matrix_3 is of no part of its hidden_irreps"
+    ):
+        load_official(official_file("mp0_small"))
+
+
 def test_a_file_whose_basis_differs_is_recognized(official_file, monkeypatch):
     path = official_file("mp0_small")
     original = TorchArchive.tensor

@@ -137,6 +137,14 @@ def test_irreps_of_another_form_are_refused(value):
         irreps_of(value)
 
 
+def test_a_value_nested_too_deep_to_print_is_refused():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ValueError, match="irreps in an unknown form"):
+        irreps_of(value)
+
+
 @pytest.fixture
 def archive(tmp_path):
     torch.save(torch.tensor(9.5), tmp_path / "x.pt")

@@ -1,5 +1,6 @@
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import pytest
@@ -118,6 +119,19 @@ def test_many_copies_of_a_large_storage_are_refused_as_a_memory_bomb(tmp_path):
             archive.tensor(record)
         with pytest.raises(UnsafeFileError, match="larger than the file"):
             archive.tensor(records[2])
+
+
+def test_many_views_of_a_large_storage_do_not_copy_it(tmp_path):
+    call = tensor_call(count=1_000_000, size=(1,), stride=(1,))
+    path = write_archive(tmp_path / "x.model", dump([call] * 2), {"0": bytes(8_000_000)})
+    with TorchArchive(path) as archive:
+        record, _ = archive.load(is_allowed=lambda name: False)
+        archive.tensor(record)
+        tracemalloc.start()
+        archive.tensor(record)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,17 @@ import numpy as np
 from mace_train.data.census import Census
 from mace_train.data.frame import Frame
 from mace_train.data.labels import LabelKeys
-from mace_train.data.prepare import count_edges
 from mace_train.data.shard_writer import ShardHeader, ShardWriter
 from mace_train.data.store import FrameStore
+from mace_train.neighbors import count_neighbors
 
 R_MAX = 3.0
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def count_edges(frame: Frame, r_max: float) -> int:
+    """Directed edges of a frame within a cutoff in Å."""
+    return count_neighbors(frame.positions, frame.cell, frame.pbc, r_max=r_max)
 
 
 def made_frame(
@@ -75,7 +80,7 @@ def store_of(
     for number, part in enumerate(parts):
         writer, census = ShardWriter(len(r_max)), Census()
         for frame in part:
-            edges = [count_edges(frame, r_max=cutoff) for cutoff in r_max]
+            edges = [count_edges(frame, cutoff) for cutoff in r_max]
             writer.add(frame, source=frame.source, edge_counts=edges)
             census.add(frame)
         paths.append(folder / f"shard-{number:05d}.h5")

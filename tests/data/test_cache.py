@@ -127,6 +127,7 @@ def test_shards_are_used_as_they_are(path, tmp_path, preparations):
         ({"keys": LabelKeys(energy="REF_energy")}, "data.energy_key=REF_energy, but shard"),
         ({"keys": LabelKeys(virials="virial")}, "data.virials_key=virial, but shard"),
         ({"keys": LabelKeys(energy_unit="meV")}, "data.units.energy=meV, but shard"),
+        ({"keys": LabelKeys(stress="none")}, "data.stress_key=none, but shard .* stress"),
         ({"max_force": 20.0}, "data.max_force=20.0, but shard .* prepared with None"),
         ({"group_key": "run"}, "data.group_key=run, but shard"),
     ],

@@ -147,6 +147,13 @@ def test_a_frame_has_a_weight_and_each_label_its_own():
     assert labels.stress_weight == 0
 
 
+def test_a_stress_made_from_virials_has_the_weight_of_the_virials():
+    values = {"W": VOIGT, "stress": VOIGT, "config_virials_weight": 0.25}
+
+    assert read(values, virials="W").stress_weight == 0.25
+    assert read(values).stress_weight == 1.0
+
+
 def test_a_frame_of_weight_zero_is_a_frame_without_labels():
     labels = read({"energy": -1.0, "config_weight": 0}, {"forces": FORCES})
 

@@ -1,5 +1,7 @@
 """Frames that are no structures, or labels that no calculation gives, are refused."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import units
@@ -77,6 +79,26 @@ def test_the_quick_test_of_distances_agrees_with_all_images(seed):
             check(positions, cell=cell)
     else:
         check(positions, cell=cell)
+
+
+def test_an_atom_on_top_of_its_own_image_is_refused():
+    with pytest.raises(FrameError, match=r"lattice vector shorter than 0.2 Å.*0.1 Å"):
+        check([[0, 0, 0]], cell=np.diag([3.0, 0.1, 3.0]))
+
+
+@pytest.mark.parametrize("number", [0, 119, 300])
+def test_atoms_of_no_element_are_refused(number):
+    with pytest.raises(FrameError, match=rf"of no element .*\b{number}\b"):
+        check([[0, 0, 0], [1, 0, 0]], numbers=[1, number])
+
+
+def test_the_distances_of_very_many_atoms_take_little_memory():
+    positions = np.stack(np.meshgrid(*[np.arange(30.0)] * 3), axis=-1).reshape(-1, 3)
+    tracemalloc.start()
+    check(positions, pbc=OPEN)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e9  # all pairs at once would take 5.8 GB
 
 
 def test_a_crystal_of_one_atom_is_a_structure():

@@ -1,5 +1,7 @@
 """Preparing shards: the same with any number of workers, and a kill costs one shard."""
 
+import gzip
+import lzma
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from made_stores import SHARED_DATA, made_frame, spread_frame, write_extxyz
 
 from mace_train.data.frames import LabelKeys, read_frames
-from mace_train.data.prepare import count_edges, prepare_shards
+from mace_train.data.prepare import prepare_shards
 from mace_train.data.shards import Shard
 from mace_train.data.store import FrameStore
 from mace_train.neighbors import neighbor_list
@@ -67,7 +69,6 @@ def test_edges_are_counted_for_each_cutoff(files, tmp_path):
         frame = store.frame(17)
         edges = neighbor_list(frame.positions, frame.cell, frame.pbc, r_max=cutoff)
         assert store.edge_counts(cutoff)[17] == edges.edge_index.shape[1]
-        assert store.edge_counts(cutoff)[17] == count_edges(frame, r_max=cutoff)
 
 
 def test_finished_shards_are_not_written_again(files, tmp_path):
@@ -163,11 +164,11 @@ import sys, time
 from pathlib import Path
 import mace_train.data.prepare as prepare
 from mace_train.data.labels import LabelKeys
-count_edges = prepare.count_edges
-def slow(frame, *, r_max):
+count_neighbors = prepare.count_neighbors
+def slow(*arguments, r_max):
     time.sleep(0.01)
-    return count_edges(frame, r_max=r_max)
-prepare.count_edges = slow
+    return count_neighbors(*arguments, r_max=r_max)
+prepare.count_neighbors = slow
 prepare.prepare_shards(
     [Path(name) for name in sys.argv[3:]], Path(sys.argv[1]), keys=LabelKeys(),
     r_max=[2.5, 3.0], frames_per_shard=8, workers=int(sys.argv[2]),
@@ -231,3 +232,27 @@ def test_real_mptrj_has_62_neighbors_an_atom(tmp_path):
         62.3, abs=0.1
     )
     assert Shard(report.shards[0]).header.r_max == [6.0]
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".xz", lzma)])
+def test_a_packed_file_that_is_cut_off_is_named(files, tmp_path, suffix, module):
+    packed = tmp_path / f"cut.extxyz{suffix}"
+    packed.write_bytes(module.compress(files[0].read_bytes())[:-100])
+    with pytest.raises(ValueError, match=r"cut\.extxyz.*The file is damaged"):
+        prepare([packed], tmp_path / "out")
+
+
+@pytest.mark.parametrize("header", ["-5", str(10**30)])
+def test_a_number_of_atoms_that_is_none_is_named_with_its_line(files, tmp_path, header):
+    wrong = tmp_path / "wrong.extxyz"
+    wrong.write_text(f"1\nenergy=0.0\nH 0 0 0\n{header}\n\n")
+    with pytest.raises(ValueError, match=f"number of atoms.*line 4 is '{header}'"):
+        prepare([wrong], tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", [119, 300])
+def test_an_atomic_number_of_no_element_is_refused(tmp_path, number):
+    wrong = tmp_path / "wrong.extxyz"
+    wrong.write_text(f"1\nProperties=Z:I:1:pos:R:3 energy=-1.0\n{number} 0 0 0\n")
+    with pytest.raises(ValueError, match=rf"of no element .*frame 0, \({number}\)"):
+        prepare([wrong], tmp_path / "out")

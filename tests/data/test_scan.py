@@ -53,10 +53,20 @@ def test_blank_lines_and_vectors_between_frames_are_passed_over(path):
     assert first == 2
 
 
-@pytest.mark.parametrize("tail", ["", "garbage\n", "3\ncut off\nLi 0 0 0\n"])
+@pytest.mark.parametrize(
+    "tail", ["", "garbage\n", "3\ncut off\nLi 0 0 0\n", "-5\nx\n", f"{10**30}\nx\n"]
+)
 def test_counting_ends_where_the_file_makes_no_sense(path, tail):
     path.write_text(path.read_text() + tail)
     assert scan_sources([path], stride=4)[0].num_frames == 10
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".xz", lzma)])
+def test_counting_ends_where_a_packed_file_is_cut_off(path, suffix, module):
+    packed = path.with_suffix(f".extxyz{suffix}")
+    packed.write_bytes(module.compress(path.read_bytes())[:-100])
+    (source,) = scan_sources([packed], stride=4)
+    assert source.num_frames < 10
 
 
 def test_an_empty_file_has_no_frames(tmp_path):

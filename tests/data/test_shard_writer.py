@@ -1,12 +1,14 @@
 """Writing shards: complete or not at all."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 from made_stores import made_frame, store_of
 
 from mace_train.data.columns import ArrayFile
-from mace_train.data.shard_writer import NameTable, ShardWriter
+from mace_train.data.shard_writer import ShardWriter
 
 
 def test_a_failed_write_leaves_no_shard(tmp_path, monkeypatch):
@@ -43,7 +45,9 @@ def test_length_is_the_number_of_frames_added():
     assert len(writer) == 1
 
 
-def test_names_are_numbered_in_order_of_appearance():
-    table = NameTable()
-    assert [table.number(name) for name in ("b", "a", None, "b")] == [0, 1, -1, 0]
-    assert table.names == ["b", "a"]
+def test_names_are_numbered_in_order_of_appearance(tmp_path):
+    names = ("b", "a", None, "b")
+    frames = [replace(made_frame(0), config_type=name) for name in names]
+    (shard,) = store_of(tmp_path, frames).shards
+    assert shard.column("config_type").tolist() == [0, 1, -1, 0]
+    assert shard.tables["config_types"] == ["b", "a"]

@@ -77,6 +77,8 @@ def test_frames_outside_the_split_are_counted(written, tmp_path, frames):
     [
         ({"format": "other"}, "is no split that mace-train wrote"),
         ({"version": 2}, "has version 2, this mace-train reads version 1"),
+        ({"test": None}, r"must list test as \[file name, frame\] pairs, but has None"),
+        ({"train": [["part-0.extxyz", 1.5]]}, r"must list train as .* but has .*1\.5"),
         ({"train": [], "valid": [], "test": []}, "has no training frames"),
         (
             {"train": [["part-0.extxyz", 3]], "valid": [["part-0.extxyz", 3]], "test": []},

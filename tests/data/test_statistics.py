@@ -4,10 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_stores import R_MAX, SHARED_DATA, atom_frame, made_frame, store_of, without_labels
+from made_stores import (
+    R_MAX,
+    SHARED_DATA,
+    atom_frame,
+    count_edges,
+    made_frame,
+    store_of,
+    without_labels,
+)
 
 from mace_train.data.frames import LabelKeys
-from mace_train.data.prepare import count_edges, prepare_shards
+from mace_train.data.prepare import prepare_shards
 from mace_train.data.statistics import compute_statistics
 from mace_train.data.store import FrameStore
 from mace_train.elements import ElementTable
@@ -25,7 +33,7 @@ def test_mean_neighbors_are_all_edges_over_all_atoms(tmp_path):
     lonely = replace(made_frame(50, numbers=(3,)), cell=np.eye(3) * 9.0)
     frames = [*FRAMES, lonely]
     statistics = computed(store_of(tmp_path, frames, per_shard=5))
-    edges = sum(count_edges(frame, r_max=R_MAX) for frame in frames)
+    edges = sum(count_edges(frame, R_MAX) for frame in frames)
     atoms = sum(frame.num_atoms for frame in frames)
     assert statistics.avg_num_neighbors == edges / atoms
     assert (statistics.num_edges, statistics.num_atoms) == (edges, atoms)

@@ -7,9 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_stores import R_MAX, atom_frame, made_frame, store_of, without_labels
+from made_stores import (
+    R_MAX,
+    atom_frame,
+    count_edges,
+    made_frame,
+    store_of,
+    without_labels,
+    write_extxyz,
+)
 
-from mace_train.data.prepare import count_edges
+from mace_train.data.labels import LabelKeys
+from mace_train.data.prepare import prepare_shards
 from mace_train.data.store import FrameStore
 
 
@@ -68,11 +77,9 @@ def test_composition_counts_the_atoms_of_each_element(store, frames):
 
 def test_edge_counts_are_read_or_else_counted_and_said(store, frames, caplog):
     caplog.set_level("INFO")
-    assert store.edge_counts(R_MAX).tolist() == [
-        count_edges(f, r_max=R_MAX) for f in frames
-    ]
+    assert store.edge_counts(R_MAX).tolist() == [count_edges(f, R_MAX) for f in frames]
     assert "counting edges" not in caplog.text
-    assert store.edge_counts(4.5).tolist() == [count_edges(f, r_max=4.5) for f in frames]
+    assert store.edge_counts(4.5).tolist() == [count_edges(f, 4.5) for f in frames]
     assert "counting edges within 4.5 Å" in caplog.text
 
 
@@ -97,6 +104,20 @@ def test_checksums_name_the_users_files(store, tmp_path):
     many = [replace(made_frame(0), source=f"{k}.extxyz") for k in range(101)]
     (name,) = store_of(tmp_path / "many", many).checksums
     assert name == "101 files"
+
+
+def test_checksums_tell_files_of_one_name_apart(store, tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        frame = replace(made_frame(0), energy=-1.0 if folder == "a" else -2.0)
+        path = write_extxyz(tmp_path / folder / "train.extxyz", [frame])
+        report = prepare_shards([path], tmp_path / folder, keys=LabelKeys(), r_max=[3.0])
+        paths += report.shards
+    sums = [FrameStore(part).checksums for part in (paths, paths[:1], paths[1:])]
+    assert list(sums[0]) == ["2 files"]
+    assert list(sums[1]) == list(sums[2]) == ["train.extxyz"]
+    assert sums[1] != sums[2]
 
 
 def test_a_frame_is_described_by_file_place_and_formula(store):
@@ -139,17 +160,6 @@ def test_a_store_works_in_forked_processes(store, frames):
     for worker in workers:
         worker.join()
     assert found == {frames[1].energy, frames[9].energy}
-
-
-def test_verification_reads_every_shard(store):
-    store.verify()
-    path = store.shards[1].path
-    content = bytearray(path.read_bytes())
-    positions = np.rint(store.frame(4).positions * 1e8).astype("<i4").tobytes()
-    content[content.find(positions)] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"shard-00001\.h5 is damaged"):
-        FrameStore([shard.path for shard in store.shards]).verify()
 
 
 @pytest.mark.slow
