@@ -53,7 +53,7 @@ def test_irreps_that_make_no_model_are_refused(text, said):
         ("model.correlation=0", "model.correlation", "an integer >= 1 and <= 3"),
         ("data.valid_fraction=0.95", "data.valid_fraction", "a sum < 1"),
         ("data.batch_size=null", "data.batch_size", "neither is given"),
-        ("stage_two.start_epoch=40", "stage_two.start_epoch", "trainer.max_epochs=40"),
+        ("stage_two.start_epoch=40", "stage_two.start_epoch", "trainer.max_epochs=30"),
         ("data.elements=[1,119]", "data.elements", "[119] are no elements"),
         ("data.elements=[H,Xx]", "data.elements", "['Xx'] are no elements"),
         ("data.elements=[1,H]", "data.elements", "different elements"),

@@ -30,6 +30,28 @@ def test_a_wrong_config_ends_with_2_one_message_and_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_before_the_run_begins_is_no_traceback(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["mace-train"])
+    monkeypatch.setattr(command.importlib, "import_module", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        command.run_command("train")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_idle_threads_sleep_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mace-train", "--version"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    command.run_command("train")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    command.run_command("train")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["--info", "defaults"], ["--version"]])
 def test_flags_that_only_show_write_nothing(flags, tmp_path):
     done = call("train", *flags, cwd=tmp_path)

@@ -36,11 +36,26 @@ def test_a_choice_that_does_not_exist_gets_the_nearest_and_all():
         ("data=my.xyz", "for a file write data=extxyz data.train=my.xyz"),
         ("model=old.model", "write init_from=old.model"),
         ("optim.lr=1,2", "add -m"),
+        ("modle=mace_tiny", "did you mean model?"),
     ],
 )
 def test_a_frequent_mistake_gets_its_cure(override, said):
     (text,) = problems(override)
     assert said in text
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "said"),
+    [
+        ("evaluate", "model=my.safetensors", "a trained model is named by checkpoint=PATH"),
+        ("evaluate", "data=sample", "name the frames with data.test=FILES"),
+        ("prepare", "data=mptrj", "name the files with data.train=FILES"),
+        ("prepare", "loss=huber", "mace-prepare has no such group (value huber)"),
+    ],
+)
+def test_a_group_of_another_command_gets_the_key_to_use(command, override, said):
+    (problem,) = compose_unchecked(command, [override]).problems
+    assert said in str(problem)
 
 
 def test_a_recipe_comes_with_its_model_and_yields_to_overrides():

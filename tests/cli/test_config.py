@@ -100,6 +100,12 @@ def test_all_problems_are_named_at_once():
     }
 
 
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate"])
+def test_a_label_cannot_be_null_and_the_words_for_it_are_said(command):
+    with pytest.raises(ConfigError, match=r"null is not allowed; allowed: auto \| none"):
+        compose(command, ["data.stress_key=null"])
+
+
 def test_a_broken_reference_is_named_with_its_reason():
     with pytest.raises(ConfigError) as caught:
         compose("train", ["optim.lr=${recipe.lrr}"])

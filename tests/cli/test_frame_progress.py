@@ -31,3 +31,12 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch, total):
     with frame_progress("preparing") as progress:
         progress(5, total)
     assert "preparing" in terminal.getvalue()
+
+
+def test_other_ranks_draw_no_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with frame_progress("preparing") as progress:
+        progress(5, 10)
+    assert terminal.getvalue() == ""

@@ -100,3 +100,15 @@ def test_a_user_s_folder_is_known_to_the_run(runs, tmp_path):
     ((_, config, _),) = runs("--config-dir", "mine", "model=own")
     assert config["model"]["max_ell"] == 1
     assert config["name"].startswith("own-sample-")
+
+
+def test_a_calculator_takes_any_argument_without_a_plus(monkeypatch, tmp_path):
+    (tmp_path / "x.xyz").touch()
+    words = ["calculator._target_=ase.X", "calculator.model=m", "+calculator.size=2"]
+    argv = ["mace-evaluate", f"data.test={tmp_path / 'x.xyz'}", *words]
+    monkeypatch.setattr(sys, "argv", argv)
+    seen = []
+    check_command_line("evaluate", argv[1:])
+    start("evaluate", lambda command, config: seen.append(config["calculator"]))
+    assert seen == [{"_target_": "ase.X", "model": "m", "size": 2}]
+    assert sys.argv == argv

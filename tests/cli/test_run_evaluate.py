@@ -138,11 +138,11 @@ def test_one_of_several_heads_has_to_be_chosen(tmp_path, frames):
 def test_any_ase_calculator_is_scored_by_the_same_code(tmp_path, frames):
     results = evaluate(
         tmp_path,
-        "+calculator._target_=ase.calculators.lj.LennardJones",
-        "+calculator.sigma=2.2",
-        "+calculator.epsilon=0.4",
-        "+calculator.rc=6.0",
-        "+calculator.smooth=true",
+        "calculator._target_=ase.calculators.lj.LennardJones",
+        "calculator.sigma=2.2",
+        "calculator.epsilon=0.4",
+        "calculator.rc=6.0",
+        "calculator.smooth=true",
         f"data.test={frames}",
     )["test"]
     assert results["forces_mae"] < 1e-6
@@ -159,7 +159,7 @@ def test_any_ase_calculator_is_scored_by_the_same_code(tmp_path, frames):
 )
 def test_what_is_no_calculator_is_refused(tmp_path, frames, target, message):
     with pytest.raises(ConfigError, match=message):
-        evaluate(tmp_path, f"+calculator._target_={target}", f"data.test={frames}")
+        evaluate(tmp_path, f"calculator._target_={target}", f"data.test={frames}")
 
 
 def test_the_folder_is_named_after_what_is_scored_on_what(tmp_path, frames, monkeypatch):

@@ -13,6 +13,7 @@ import yaml
 from small_crystals import make_frame, without, write_frames
 
 from mace_train.checkpoints.model_file import check_probes, load_model, read_metadata
+from mace_train.cli import frame_progress
 from mace_train.cli.config import compose
 from mace_train.cli.run_train import run
 
@@ -115,6 +116,23 @@ def test_another_architecture_in_the_same_folder_is_refused(tiny_run, tmp_path):
     train(tiny_run, "model.max_ell=2", "resume=never")
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.max_epochs=1", "trained for 2 epochs, more than trainer.max_epochs=1"),
+        ("dtype=float32", "was trained with dtype=float64, not float32"),
+    ],
+)
+def test_a_run_that_cannot_go_on_so_leaves_its_folder_as_it_is(
+    tiny_run, tmp_path, override, said
+):
+    train(tiny_run, "trainer.max_epochs=2")
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ValueError, match=said):
+        train(tiny_run, "trainer.max_epochs=2", override)
+    assert (tmp_path / "run" / "config.yaml").read_text() == config
+
+
 def test_a_damaged_checkpoint_is_an_error_and_never_a_fresh_start(tiny_run, tmp_path):
     train(tiny_run)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -138,6 +156,16 @@ def test_training_starts_from_the_weights_of_init_from(tiny_run, tmp_path, caplo
     config = yaml.safe_load((tmp_path / "child" / "config.yaml").read_text())
     assert config["model"]["hidden_irreps"] == "2x0e"
     assert "E0s, scale, shift" in caplog.text
+
+
+def test_preparation_and_final_evaluation_tell_how_far_they_are(
+    tiny_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(frame_progress, "SECONDS_BETWEEN_LINES", 0.0)
+    train(tiny_run)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "preparing: 10 of 10 frames" in log
+    assert "evaluating valid: 2 of 2 frames" in log
 
 
 def test_a_weighted_label_that_no_frame_has_is_refused_with_the_cure(tiny_run, tmp_path):
