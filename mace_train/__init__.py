@@ -6,6 +6,14 @@ The five public names are imported at first use: ``import mace_train`` costs not
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mace_train.calculator import MACECalculator
+    from mace_train.checkpoints.model_file import load_model
+    from mace_train.cli.train import train
+    from mace_train.graph import AtomicGraph
+    from mace_train.model.mace import MACE
 
 __version__ = "0.1.0"
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 CONFIG_PATH = "pkg://mace_train.configs"
 """Where Hydra finds our configs, installed or in a checkout."""
 
+OPEN_GROUPS = {"evaluate": "calculator."}
+"""Keys of a command that may be given though its config file does not hold them."""
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -62,6 +65,7 @@ def compose_unchecked(
     Raises:
         ConfigError: If the config files themselves do not fit together.
     """
+    overrides = with_open_keys(config_name, overrides)
     loader = _loader(overrides, config_dir)
     right, problems = _parse(overrides)
     try:
@@ -79,6 +83,16 @@ def compose_unchecked(
         del whole["hydra"]
     applied = tuple(str(override.input_line) for override in right)
     return Composition(whole, choices, applied, tuple(problems))
+
+
+def with_open_keys(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides with Hydra's ``++`` before keys that may be new to their group.
+
+    >>> with_open_keys("evaluate", ["calculator.model=my.model", "dtype=auto"])
+    ['++calculator.model=my.model', 'dtype=auto']
+    """
+    group = OPEN_GROUPS.get(config_name)
+    return [f"++{text}" if group and text.startswith(group) else text for text in overrides]
 
 
 def expand_sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -160,6 +174,20 @@ def _wrong_choice(override: Override, loader: ConfigLoaderImpl) -> Problem | Non
     )
 
 
+def _absent_group(override: Override, config_name: str) -> Problem:
+    """Why a command takes no choice of a group that another command has."""
+    group, value = override.key_or_group, override.get_value_element_as_str()
+    cure = _INSTEAD_OF_GROUP.get((config_name, group), "")
+    return Problem(group, f"mace-{config_name} has no such group (value {value}){cure}")
+
+
+_INSTEAD_OF_GROUP = {
+    ("evaluate", "model"): "; a trained model is named by checkpoint=PATH",
+    ("evaluate", "data"): "; name the frames with data.test=FILES",
+    ("prepare", "data"): "; name the files with data.train=FILES",
+}
+
+
 def _unknown_key(override: Override, whole: DictConfig) -> Problem | None:
     """Why a key cannot be overridden: it does not exist."""
     key = override.key_or_group
@@ -172,7 +200,8 @@ def _unknown_key(override: Override, whole: DictConfig) -> Problem | None:
         node = node._get_node(part)  # type: ignore[assignment] - the value may be missing
     else:
         return None
-    known = [name for name, _ in _leaves(whole) if not name.startswith("hydra.")]
+    known = [*map(str, whole), *(name for name, _ in _leaves(whole))]
+    known = [name for name in known if name.partition(".")[0] != "hydra"]
     same_end = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
     hint = (
         f"; did you mean {' or '.join(same_end[:3])}?" if same_end else nearest(key, known)
@@ -196,7 +225,13 @@ def _sift(
     repository = loader.repository
     is_group = [repository.group_exists(override.key_or_group) for override in overrides]
     groups = [override for override, yes in zip(overrides, is_group) if yes]
-    problems = {id(o): _wrong_choice(o, loader) for o in groups}
+    own_groups = _load(loader, config_name, []).hydra.runtime.choices
+    problems = {
+        id(o): _wrong_choice(o, loader)
+        if o.key_or_group in own_groups or o.is_add()
+        else _absent_group(o, config_name)
+        for o in groups
+    }
     groups = [override for override in groups if not problems[id(override)]]
     try:
         whole = _load(loader, config_name, groups)

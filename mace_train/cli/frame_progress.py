@@ -23,6 +23,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mace_train.cli.command import is_first_rank
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -35,10 +37,12 @@ SECONDS_BETWEEN_LINES = 60.0
 def frame_progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A function to be told of frames done and frames in all, while the context lasts.
 
+    Of several ranks only the first draws a bar.
+
     Args:
         what: First word of the bar, e.g. ``preparing``.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and is_first_rank()):
         yield _lines(what)
         return
     columns = (

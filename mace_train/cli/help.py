@@ -81,7 +81,7 @@ Examples:
 
 Keys (key=value):
   checkpoint               model file, official .model file or training checkpoint
-  calculator._target_      class of an ASE calculator; its arguments: +calculator.NAME=VALUE
+  calculator._target_      class of an ASE calculator; its arguments: calculator.NAME=VALUE
   data.test                a file, a folder, a glob or a list
   output                   folder of the results; auto: runs/evaluate-MODEL-DATA
   dtype, device, head      auto; auto; null: the only head

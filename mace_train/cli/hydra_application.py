@@ -6,6 +6,8 @@ run (configs/hydra/default.yaml), since a run's folder is made from the config.
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +21,14 @@ from mace_train.cli.composition import (
     Composition,
     compose_unchecked,
     expand_sweep,
+    with_open_keys,
 )
 from mace_train.cli.config import finish
 from mace_train.cli.problems import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from omegaconf import DictConfig
 
@@ -80,7 +83,22 @@ def start(command: str, run: Callable[[str, dict[str, Any]], None]) -> None:
     configured = hydra.main(
         version_base="1.3", config_path=CONFIG_PATH, config_name=command
     )
-    configured(task)()
+    with _open_keys_on_command_line(command):
+        configured(task)()
+
+
+@contextmanager
+def _open_keys_on_command_line(command: str) -> Iterator[None]:
+    """Let Hydra read keys that may be new to their group as if they had their ``++``.
+
+    Of ``mace-train``, whose words Lightning repeats for the other ranks, none is changed.
+    """
+    before = sys.argv
+    sys.argv = [before[0], *with_open_keys(command, before[1:])]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def in_local_sweep() -> bool:

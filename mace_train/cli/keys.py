@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PositiveInt,
     )
     from mace_train.data.labels import EnergyUnit, LengthUnit
+    from mace_train.training.training_data import LabelKey
 
 Constructed = dict[str, Any]
 """A group that names its constructor by ``_target_``."""
@@ -72,9 +73,9 @@ class PrepareData(TypedDict):
 
     train: str | list[str]
     group_key: str
-    energy_key: str
-    forces_key: str
-    stress_key: str
+    energy_key: LabelKey
+    forces_key: LabelKey
+    stress_key: LabelKey
     virials_key: str | None
     units: Units
     max_force: PositiveFloat | None
@@ -95,9 +96,9 @@ class EvaluateData(TypedDict):
 
     test: str | list[str]
     batch_size: PositiveInt
-    energy_key: str
-    forces_key: str
-    stress_key: str
+    energy_key: LabelKey
+    forces_key: LabelKey
+    stress_key: LabelKey
     virials_key: str | None
     units: Units
     max_force: PositiveFloat | None

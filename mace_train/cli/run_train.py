@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mace_train.checkpoints.model_file import load_model, save_model
 from mace_train.checkpoints.probes import make_probes
 from mace_train.cli.command import Interrupted, is_first_rank
+from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.hydra_application import in_local_sweep
 from mace_train.cli.loggers import finish
 from mace_train.cli.parent import load_parent, parent_statistics
@@ -25,7 +26,7 @@ from mace_train.cli.provenance import provenance
 from mace_train.cli.run_folder import RunFolder
 from mace_train.training.module import MACEModule
 from mace_train.training.resume import read_checkpoint, require_same_architecture
-from mace_train.training.trainer import fit
+from mace_train.training.trainer import fit, require_epochs_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,9 +82,8 @@ def _run(
     checkpoint = folder.starting_point(config["resume"])
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     datamodule, model = _data_and_model(config)
-    if saved is not None:
-        hyperparameters = saved["hyperparameters"]
-        require_same_architecture(hyperparameters, model.hyperparameters, path=checkpoint)
+    if checkpoint is not None and saved is not None:
+        _require_fit(saved, checkpoint, config, model=model)
     logger.info(
         "model: %d parameters, %d elements", model.num_parameters, len(model.elements)
     )
@@ -105,6 +105,22 @@ def _run(
     )
 
 
+def _require_fit(
+    saved: dict[str, Any], checkpoint: Path, config: dict[str, Any], *, model: MACE
+) -> None:
+    """Refuse a checkpoint of another run, before anything in the run's folder changes."""
+    dtype = saved["metadata"].get("config", config)["dtype"]
+    if dtype != config["dtype"]:
+        raise ValueError(
+            f"{checkpoint} was trained with dtype={dtype}, not {config['dtype']}: go on "
+            "with that, give another name=..., or begin anew with resume=never"
+        )
+    require_same_architecture(
+        saved["hyperparameters"], model.hyperparameters, path=checkpoint
+    )
+    require_epochs_left(saved["num_epochs"], checkpoint, config["trainer"]["max_epochs"])
+
+
 def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
     """Frames with their splits and statistics, and the model built for them."""
     parent = load_parent(config) if config["init_from"] else None
@@ -114,7 +130,8 @@ def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
         datamodule.use_parent(
             elements=parent.elements, r_max=parent.r_max, statistics=statistics
         )
-    datamodule.prepare_data()
+    with frame_progress("preparing") as progress:
+        datamodule.prepare_data(progress)
     datamodule.setup()
     if parent is not None:
         return datamodule, parent
@@ -208,7 +225,11 @@ def _report(
     )
     device = "cuda" if settings.on_gpu else "cpu"
     results = construct(config["report"]).write(
-        folder.path, model, datamodule=datamodule, device=device
+        folder.path,
+        model,
+        datamodule=datamodule,
+        device=device,
+        show_progress=frame_progress,
     )
     logger.info("model: %s", folder.model)
     logger.info("results, figures, checkpoints and log: %s", folder.path)

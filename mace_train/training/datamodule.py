@@ -31,6 +31,7 @@ from mace_train.training.training_data import (
     EV_AND_ANGSTROM,
     SPLIT_NAMES,
     DataSources,
+    LabelKey,
     Parent,
     Progress,
     SplitMethod,
@@ -65,7 +66,7 @@ class MACEDataModule(LightningDataModule):
         valid_batch_size: Frames a rank validates at a time; changes no result.
         elements: ``auto`` are those in ``train``, ``mp0`` the 89 of MACE-MP-0; or a list.
         e0s: ``least_squares``, ``isolated_atoms``, ``mp0``, or a JSON file (eV).
-        energy_key: Name of the energy in the files; ``auto`` is the one known name there.
+        energy_key: Name of the energy; ``auto``: the one known name, ``none``: left out.
         forces_key: The same for the forces.
         stress_key: The same for the stress.
         virials_key: Name of virials, from which the stress is made.
@@ -96,9 +97,9 @@ class MACEDataModule(LightningDataModule):
         valid_batch_size: PositiveInt = 16,
         elements: Literal["auto", "mp0"] | Sequence[int | str] = "auto",
         e0s: str = "least_squares",
-        energy_key: str = "auto",
-        forces_key: str = "auto",
-        stress_key: str = "auto",
+        energy_key: LabelKey = "auto",
+        forces_key: LabelKey = "auto",
+        stress_key: LabelKey = "auto",
         virials_key: str | None = None,
         units: Units = EV_AND_ANGSTROM,
         max_force: PositiveFloat | None = None,

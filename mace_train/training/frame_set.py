@@ -125,7 +125,9 @@ class FrameSet:
         if "stress" in absent:
             lines.append("only frames periodic in three directions have a stress term")
         found = [f"{name} {count}/{len(self)}" for name, count in counts.items() if count]
-        raise ValueError("\n".join([*lines, f"labels found: {', '.join(found) or 'none'}"]))
+        lines.append(f"labels found: {', '.join(found) or 'none'}")
+        lines.append(f"names in the files: {self.store.census.names_found()}")
+        raise ValueError("\n".join(lines))
 
     def random_sample(self, count: int, *, seed: int) -> FrameSet:
         """At most ``count`` frames, always the same for a seed, in their order here."""

@@ -57,9 +57,9 @@ def raise_non_finite(
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     raise NonFiniteError(
         f"loss or gradient is NaN or infinite at {where}; {what} {shown}{more}. "
-        "The step was not taken, and the last checkpoint holds the weights of an epoch "
-        "before. Look at the labels of these frames; if they are sound, lower optim.lr or "
-        "optim.clip_norm."
+        "The step was not taken, and the last checkpoint, if there is one, holds the "
+        "weights of an epoch before. Look at the labels of these frames; if they are "
+        "sound, lower optim.lr or optim.clip_norm."
     )
 
 

@@ -43,8 +43,9 @@ _COLUMNS = (
     ("frames/s", 8),
 )
 
-HEADER = "  ".join(name.rjust(width) for name, width in _COLUMNS)
-"""Names above `table_row`; the errors are MAEs on the validation set."""
+HEADER = " ".join(name.rjust(width) for name, width in _COLUMNS)
+"""Names above `table_row`, which fits a terminal of 80 columns; the errors are MAEs on the
+validation set."""
 
 
 def table_row(row: Row, *, is_best: bool) -> str:
@@ -62,7 +63,7 @@ def table_row(row: Row, *, is_best: bool) -> str:
         f"{row['seconds']:.1f}",
         f"{row['frames_per_second']:.1f}",
     ]
-    line = "  ".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS))
+    line = " ".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS))
     return line + (" *" if is_best else "")
 
 

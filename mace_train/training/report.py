@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mace_train.training.evaluation import Evaluation, evaluate_model
@@ -15,7 +16,8 @@ from mace_train.training.figures import draw_learning_curves, draw_parity
 from mace_train.training.metrics import QUANTITIES, Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mace_train.constraints import PositiveInt
     from mace_train.model.mace import MACE
     from mace_train.training.datamodule import MACEDataModule
+    from mace_train.training.training_data import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Report:
         *,
         datamodule: MACEDataModule,
         device: torch.device | str = "cpu",
+        show_progress: Callable[[str], AbstractContextManager[Progress]] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Evaluate and write ``results.json`` and the figures; log the table of errors.
 
@@ -61,6 +65,8 @@ class Report:
             model: The final model.
             datamodule: Set up; gives the splits.
             device: Where to compute.
+            show_progress: Opens, for a piece of work by name, what is told of the frames
+                done.
 
         Returns:
             What results.json holds: the eight numbers of each split that has frames.
@@ -70,13 +76,19 @@ class Report:
             "valid": datamodule.dataset("valid"),
             "test": datamodule.dataset("test"),
         }
-        evaluations = {
-            name: evaluate_model(
-                model, dataset, batch_size=datamodule.valid_batch_size, device=device
-            )
-            for name, dataset in datasets.items()
-            if dataset is not None
-        }
+        evaluations: dict[str, Evaluation] = {}
+        for name, dataset in datasets.items():
+            if dataset is None:
+                continue
+            work = f"evaluating {name}"
+            with show_progress(work) if show_progress else nullcontext() as progress:
+                evaluations[name] = evaluate_model(
+                    model,
+                    dataset,
+                    batch_size=datamodule.valid_batch_size,
+                    device=device,
+                    progress=progress,
+                )
         if self.figures:
             draw_learning_curves(run_dir / "learning_curves.png", run_dir / "metrics.csv")
         return write_evaluation(run_dir, evaluations, figures=self.figures)

@@ -171,7 +171,9 @@ def fit(
             finite, or no epoch had a finite validation loss.
     """
     if checkpoint is not None:
-        _check_epochs(read_checkpoint(checkpoint)["num_epochs"], checkpoint, settings)
+        num_epochs = read_checkpoint(checkpoint)["num_epochs"]
+        require_epochs_left(num_epochs, checkpoint, settings.max_epochs)
+        logger.info("going on from %s, after %d epochs", checkpoint, num_epochs)
     with quiet_lightning():
         trainer = settings.build(
             run_dir, callbacks=callbacks, loggers=loggers, write_history=write_history
@@ -185,13 +187,17 @@ def fit(
     return trainer
 
 
-def _check_epochs(num_epochs: int, checkpoint: Path, settings: TrainerSettings) -> None:
-    if num_epochs > settings.max_epochs:
+def require_epochs_left(num_epochs: int, checkpoint: Path, max_epochs: int) -> None:
+    """Refuse to go on from a checkpoint that is beyond the last epoch.
+
+    Raises:
+        ValueError: If it has been trained for more than ``max_epochs``.
+    """
+    if num_epochs > max_epochs:
         raise ValueError(
             f"{checkpoint} has been trained for {num_epochs} epochs, more than "
-            f"trainer.max_epochs={settings.max_epochs}: raise it, or give another name=..."
+            f"trainer.max_epochs={max_epochs}: raise it, or give another name=..."
         )
-    logger.info("going on from %s, after %d epochs", checkpoint, num_epochs)
 
 
 @contextmanager
@@ -209,6 +215,8 @@ def quiet_lightning() -> Iterator[None]:
             # A run without validation frames has an empty list of loaders.
             warnings.filterwarnings("ignore", "Total length of `list`", UserWarning)
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # of torch 2.13
+            # Its successor does not keep the buffers out of the first synchronisation.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
             # Of weights with an axis of length 1, whose stride says nothing.
             warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
             yield

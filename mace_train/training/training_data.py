@@ -38,6 +38,9 @@ class Units(TypedDict):
     length: LengthUnit
 
 
+LabelKey = Literal["auto", "none"] | str
+"""Name of a label; ``auto`` is the one known name in the files, ``none`` leaves it out."""
+
 EV_AND_ANGSTROM: Units = {"energy": "eV", "length": "angstrom"}
 
 Progress = Callable[[int, int | None], None]
@@ -93,6 +96,7 @@ class DataSources:
             split = read_split(self.split_file, store)
             for warning in split.warnings:
                 logger.warning("%s", warning)
+            self._warn_of_unused_subsets(split)
             return split
         return make_split(
             store,
@@ -102,6 +106,31 @@ class DataSources:
             test_fraction=0.0 if self.test is not None else self.test_fraction,
             seed=self.seed,
         )
+
+    def _warn_of_unused_subsets(self, split: Split) -> None:
+        for name in ("valid", "test"):
+            unused = len(split.subsets[name])
+            if getattr(self, name) is not None and unused:
+                logger.warning(
+                    "data.%s names files of its own: %d frames that %s has for it are not "
+                    "used",
+                    name,
+                    unused,
+                    self.split_file,
+                )
+
+    def warn_of_settings_of(self, parent: Parent) -> None:
+        """Say which settings have no effect beside the model that training starts from."""
+        ignored = {"data.elements": (self.elements, "auto")}
+        if parent.statistics is not None:
+            ignored["data.e0s"] = (self.e0s, "least_squares")
+        for key, (value, default) in ignored.items():
+            if value != default:
+                logger.warning(
+                    "%s=%s has no effect: that of the model of init_from is kept",
+                    key,
+                    value,
+                )
 
 
 @dataclass(frozen=True)
@@ -150,6 +179,8 @@ def load_training_data(
         ValueError: If no frame is left to train on, or a set holds an element that is not
             among the model's.
     """
+    if parent is not None:
+        sources.warn_of_settings_of(parent)
     stores = {name: sources.open(name, r_max=r_max) for name in SPLIT_NAMES}
     store = stores["train"]
     assert store is not None, "data.train is always given"

@@ -54,6 +54,14 @@ def test_a_weighted_label_without_samples_is_refused_with_the_override_that_drop
     assert "labels found: energy 2/2, forces 2/2" in message
 
 
+def test_a_refusal_for_want_of_labels_tells_which_names_the_files_hold(tmp_path):
+    atoms = without(make_frame(0), "energy")
+    atoms.info["U0"] = -3.0
+    frames = FrameSet.of_all(store_of(tmp_path, [atoms]))
+    with pytest.raises(ValueError, match=r"names in the files: .*\bU0 \(1\)"):
+        frames.require_labels({"energy": 1.0})
+
+
 def test_a_random_sample_is_the_same_for_a_seed_and_keeps_the_order(frames):
     sample = frames.random_sample(4, seed=1).indices
     assert len(sample) == 4

@@ -106,3 +106,15 @@ def test_lightning_is_quiet_during_a_run_and_as_before_after_it():
         with pytest.raises(UserWarning, match="important"):
             warnings.warn("important", UserWarning, stacklevel=1)
     assert log.level == level
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "`broadcast_buffers` is deprecated. Use `forward_sync_buffers` instead.",
+        "Grad strides do not match bucket view strides.",
+    ],
+)
+def test_what_distributed_training_says_of_our_choices_is_kept_back(message):
+    with quiet_lightning():
+        warnings.warn(message, UserWarning, stacklevel=1)

@@ -111,6 +111,25 @@ def test_a_parent_decides_on_elements_and_statistics(tmp_path):
         load(tmp_path, frames, parent=Parent(ElementTable((3,))))
 
 
+def test_settings_that_a_parent_overrules_are_named(tmp_path, log):
+    frames = [make_frame(i) for i in range(4)]
+    own = load(tmp_path, frames)
+    load(tmp_path, frames, parent=Parent(own.elements, own.statistics))
+    assert "has no effect" not in log.text
+    load(tmp_path, frames, e0s="mp0", parent=Parent(own.elements, own.statistics))
+    assert "data.e0s=mp0 has no effect: that of the model of init_from is kept" in log.text
+
+
+def test_validation_frames_of_a_split_file_beside_own_files_are_counted(tmp_path, log):
+    frames = [make_frame(i) for i in range(8)]
+    first = datamodule_of(tmp_path, frames, valid_fraction=0.25)
+    first.setup()
+    first.write_split(tmp_path)
+    valid = write_frames(tmp_path / "valid.xyz", [make_frame(9)])
+    load(tmp_path, frames, valid=valid, split_file=str(tmp_path / "split.json"))
+    assert "data.valid names files of its own: 2 frames" in log.text
+
+
 def test_no_training_frame_at_all_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"none of the 1 frames of data.train"):
         load(tmp_path, [isolated_atom("Li", -1.0)], valid_fraction=0.0)
