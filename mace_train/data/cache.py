@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from mace_train import __version__
-from mace_train.data.frames import GROUP_KEYS
+from mace_train.data.frame_reader import GROUP_KEYS
 from mace_train.data.labels import KNOWN_KEYS, LabelKeys, Property
 from mace_train.data.prepare import PrepareReport, prepare_shards
 from mace_train.data.shards import Shard

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mace_train import __version__
 from mace_train.data.census import Census
-from mace_train.data.frames import read_frames
+from mace_train.data.frame_reader import read_frames
 from mace_train.data.labels import LabelKeys
 from mace_train.data.parallel import run_parallel
 from mace_train.data.plan import ReadSettings, ShardJob, plan_shards

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from mace_train.data.frames import GROUP_KEYS
+from mace_train.data.frame_reader import GROUP_KEYS
 from mace_train.data.sampler import permutation
 from mace_train.data.store import FrameStore
 from mace_train.data.trajectories import looks_like_trajectory

@@ -11,7 +11,7 @@ from made_stores import spread_frame, write_extxyz
 
 from mace_train.data import cache
 from mace_train.data.cache import fingerprint, open_store
-from mace_train.data.frames import LabelKeys
+from mace_train.data.frame_reader import LabelKeys
 from mace_train.data.prepare import prepare_shards
 
 REPOSITORY = Path(__file__).resolve().parents[2]

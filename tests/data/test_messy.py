@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mace_train.data.census import Census
-from mace_train.data.frames import LabelKeys, read_frames
+from mace_train.data.frame_reader import LabelKeys, read_frames
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 MESSY = SHARED_DATA / "messy"

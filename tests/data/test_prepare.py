@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from made_stores import SHARED_DATA, made_frame, spread_frame, write_extxyz
 
-from mace_train.data.frames import LabelKeys, read_frames
+from mace_train.data.frame_reader import LabelKeys, read_frames
 from mace_train.data.prepare import prepare_shards
 from mace_train.data.shards import Shard
 from mace_train.data.store import FrameStore

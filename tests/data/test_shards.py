@@ -17,7 +17,7 @@ from made_stores import (
 
 from mace_train.data.columns import DamagedShardError
 from mace_train.data.frame import Frame
-from mace_train.data.frames import LabelKeys, read_frames
+from mace_train.data.frame_reader import LabelKeys, read_frames
 from mace_train.data.prepare import prepare_shards
 from mace_train.data.shards import Shard
 

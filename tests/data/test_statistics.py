@@ -14,7 +14,7 @@ from made_stores import (
     without_labels,
 )
 
-from mace_train.data.frames import LabelKeys
+from mace_train.data.frame_reader import LabelKeys
 from mace_train.data.prepare import prepare_shards
 from mace_train.data.statistics import compute_statistics
 from mace_train.data.store import FrameStore

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_stores import SHARED_DATA, made_frame, store_of
 
-from mace_train.data.frames import LabelKeys
+from mace_train.data.frame_reader import LabelKeys
 from mace_train.data.prepare import prepare_shards
 from mace_train.data.store import FrameStore
 from mace_train.data.trajectories import looks_like_trajectory

@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from mace_train.data.census import Census
-from mace_train.data.frames import LabelKeys, read_frames
+from mace_train.data.frame_reader import LabelKeys, read_frames
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 KEYS = LabelKeys()
