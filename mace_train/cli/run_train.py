@@ -65,7 +65,12 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "process would run the whole sweep. Start one command for each run, or set "
             "trainer.devices=1"
         )
-    with folder.logging(), _stopped_gracefully(folder), _out_of_memory_explained():
+    with (
+        folder.logging(),
+        _stopped_gracefully(folder),
+        _out_of_memory_explained(),
+        _denormals_flushed(),
+    ):
         return _run(config, folder, settings)
 
 
@@ -246,6 +251,16 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Take numbers below 1e-38 for zero: training makes them, and they slow a CPU."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager
