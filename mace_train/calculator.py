@@ -20,6 +20,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mace_train.checkpoints.model_file import floating_dtype, load_model
 from mace_train.graph import AtomicGraph
+from mace_train.model.backends import Backend
 from mace_train.model.mace import MACE
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class MACECalculator(Calculator):
         dtype: "float32" or "float64"; that of the file if None. Relaxations and vibrations
             want float64, MD runs well in float32.
         head: Which of the model's heads gives the energy; needed where there are several.
+        backend: Implementation of the costly operations, see `model.backends`; that of a
+            model that is given if None.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -57,12 +60,15 @@ class MACECalculator(Calculator):
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         head: str | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         if isinstance(model, MACE):
             self.model = model.to(device=device, dtype=floating_dtype(dtype)).eval()
         else:
             self.model = load_model(model, device=device, dtype=dtype).requires_grad_(False)
+        if backend is not None:
+            self.model.backend = backend
         self._head = _place_of_head(self.model.heads, head)
 
     def calculate(

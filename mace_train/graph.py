@@ -8,7 +8,7 @@ atoms are the atoms of all its structures in turn.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,53 +16,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mace_train.elements import ElementTable
+from mace_train.index_tables import IndexTables
+from mace_train.movable import Movable
 from mace_train.neighbors import neighbor_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ase import Atoms
 
 
-_Record = TypeVar("_Record")  # the record itself: beartype refuses typing.Self in methods
-
-
 @dataclass(frozen=True)
-class _Movable:
-    """Records of tensors that move between devices as one."""
-
-    def to(
-        self: _Record,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        non_blocking: bool = False,
-    ) -> _Record:
-        """Copy to a device; ``dtype`` changes floating-point fields only."""
-
-        def move(value: object) -> object:
-            if isinstance(value, _Movable):
-                return value.to(device, dtype, non_blocking=non_blocking)
-            if not isinstance(value, Tensor):
-                return value
-            new = dtype if value.is_floating_point() else None
-            return value.to(device=device, dtype=new, non_blocking=non_blocking)
-
-        return _mapped(self, move)
-
-    def pin_memory(self: _Record) -> _Record:
-        """Copy to page-locked memory, from where a GPU fetches asynchronously."""
-        return _mapped(self, lambda value: None if value is None else value.pin_memory())
-
-
-def _mapped(record: Any, change: Callable[[Any], Any]) -> Any:
-    return replace(
-        record, **{f.name: change(getattr(record, f.name)) for f in fields(record)}
-    )
-
-
-@dataclass(frozen=True)
-class Labels(_Movable):
+class Labels(Movable):
     """Reference values of the structures of a graph, and how much each counts.
 
     A weight of 0 says that the label is absent: its value is then 0 and never looked at.
@@ -95,7 +60,7 @@ class Labels(_Movable):
 
 
 @dataclass(frozen=True)
-class AtomicGraph(_Movable):
+class AtomicGraph(Movable):
     """Structures as a graph: atoms are nodes, pairs closer than ``r_max`` are edges.
 
     Attributes:
@@ -109,6 +74,7 @@ class AtomicGraph(_Movable):
         graph_index: Which structure each atom belongs to, ascending.
         head: Which of the model's heads gives each structure's energy.
         labels: Reference values, or None.
+        tables: Index tables of the above, or None; the model then makes them.
     """
 
     positions: Float[Tensor, "nodes 3"]
@@ -121,6 +87,7 @@ class AtomicGraph(_Movable):
     graph_index: Int[Tensor, " nodes"]
     head: Int[Tensor, " graphs"]
     labels: Labels | None = None
+    tables: IndexTables | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -215,7 +182,8 @@ class AtomicGraph(_Movable):
         """
         if not graphs:
             raise ValueError("cannot batch an empty list of graphs: use AtomicGraph.empty")
-        by_rows = [f.name for f in fields(cls) if f.name not in ("edge_index", "labels")]
+        apart = ("edge_index", "labels", "tables")
+        by_rows = [f.name for f in fields(cls) if f.name not in apart]
         joined = {name: torch.cat([getattr(g, name) for g in graphs]) for name in by_rows}
         node_counts = torch.tensor([graph.num_nodes for graph in graphs])
         node_offsets = torch.cumsum(node_counts, 0) - node_counts
@@ -230,9 +198,17 @@ class AtomicGraph(_Movable):
             raise ValueError(
                 f"{len(labels)} of {len(graphs)} graphs carry labels: all or none"
             )
-        if labels:
-            return cls(**joined, labels=Labels.batch(labels))
-        return cls(**joined, labels=None)
+        joint_labels = Labels.batch(labels) if labels else None
+        return cls(**joined, labels=joint_labels, tables=None)
+
+    def with_tables(self) -> AtomicGraph:
+        """The same graph with its index tables, made on the CPU if they are not there."""
+        if self.tables is not None:
+            return self
+        return replace(
+            self,
+            tables=IndexTables.build(self.edge_index, self.unit_shifts, self.element_index),
+        )
 
     @classmethod
     def empty(cls, dtype: torch.dtype = torch.float64) -> AtomicGraph:

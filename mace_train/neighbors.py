@@ -19,7 +19,8 @@ class Neighbors:
     """Directed edges sender -> receiver; each pair appears in both directions.
 
     Attributes:
-        edge_index: Row 0 the sender, row 1 the receiver; sorted by receiver.
+        edge_index: Row 0 the sender, row 1 the receiver; edges 2k and 2k + 1 are the two
+            directions of a pair.
         unit_shifts: Cell vectors each edge crosses: its vector is
             ``positions[receiver] - positions[sender] + unit_shifts @ cell``.
     """
@@ -50,9 +51,12 @@ def neighbor_list(
     """
     first, second, shifts = _pairs(positions, cell, pbc, r_max, quantities="ijS")
     # vesin: vector = r[j] - r[i] + S @ cell, so i sends and j receives.
-    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], first, second))
-    edge_index = np.stack([first, second]).astype(np.int64)[:, order]
-    return Neighbors(edge_index, np.asarray(shifts, dtype=np.int64)[order])
+    pairs = np.stack([first, second]).astype(np.int64)
+    shifts = np.asarray(shifts, dtype=np.int64)
+    return Neighbors(
+        np.stack([pairs, pairs[::-1]], axis=2).reshape(2, -1),
+        np.stack([shifts, -shifts], axis=1).reshape(-1, 3),
+    )
 
 
 def count_neighbors(
@@ -62,7 +66,7 @@ def count_neighbors(
     *,
     r_max: float,
 ) -> int:
-    """Number of edges that `neighbor_list` would give, without sorting them.
+    """Number of edges that `neighbor_list` would give.
 
     Args:
         positions: See `neighbor_list`.
@@ -73,7 +77,7 @@ def count_neighbors(
     Raises:
         ValueError: See `neighbor_list`.
     """
-    return len(_pairs(positions, cell, pbc, r_max, quantities="i")[0])
+    return 2 * len(_pairs(positions, cell, pbc, r_max, quantities="i")[0])
 
 
 def _pairs(
@@ -84,11 +88,11 @@ def _pairs(
     *,
     quantities: str,
 ) -> Any:
-    """What vesin says of all pairs, in no order: one array for each quantity."""
+    """What vesin says of all pairs, each in one direction: one array a quantity."""
     periodic = np.asarray(pbc, dtype=bool)
     if not r_max > 0:
         raise ValueError(f"r_max must be positive, got {r_max} Å")
-    return VesinNeighborList(cutoff=r_max, full_list=True).compute(
+    return VesinNeighborList(cutoff=r_max, full_list=False).compute(
         points=np.ascontiguousarray(positions, dtype=np.float64),
         box=_spanning_cell(np.asarray(cell, dtype=np.float64), periodic),
         periodic=periodic.tolist(),

@@ -15,6 +15,8 @@ FLOOR_BY_ROOM = {
     "neighbors": 0,
     "graph": 0,
     "constraints": 0,
+    "index_tables": 0,
+    "movable": 0,
     "data": 1,
     "model": 1,
     "checkpoints": 2,
@@ -33,6 +35,7 @@ ROOMS_BY_LIBRARY = {
     "h5py": {"data"},
     "e3nn": {"model"},
     "vesin": {"neighbors"},
+    "numba": {"model"},
     "matplotlib": {"training"},
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}

@@ -7,6 +7,7 @@ from ase.build import bulk, molecule
 
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph, Labels
+from mace_train.index_tables import IndexTables
 
 ELEMENTS = ElementTable((1, 8, 14))
 
@@ -100,3 +101,41 @@ def test_from_atoms_keeps_the_physical_cell_of_a_slab():
 def test_an_element_that_the_model_does_not_know_is_named():
     with pytest.raises(ValueError, match="element Cu is not known"):
         _graph(bulk("Cu"))
+
+
+def test_tables_are_made_once_and_are_those_of_the_edges():
+    graph = _graph(bulk("Si"))
+    assert graph.tables is None
+    with_tables = graph.with_tables()
+    assert with_tables.with_tables() is with_tables
+    again = with_tables.tables
+    assert again is not None
+    assert len(again.pair_edge) == graph.num_edges // 2
+    expected = IndexTables.build(graph.edge_index, graph.unit_shifts, graph.element_index)
+    assert torch.equal(again.neighbors.sender, expected.neighbors.sender)
+    assert graph.tables is None  # the graph is left as it was
+
+
+def test_tables_move_with_their_graph():
+    tables = _graph(bulk("Si")).with_tables().to("meta", torch.float32).tables
+    assert tables is not None
+    assert tables.neighbors.sign.device.type == tables.elements.slot.device.type == "meta"
+    assert tables.neighbors.sign.dtype == tables.edge_sign.dtype == torch.float32
+    assert tables.pair_edge.dtype == torch.int64
+
+
+def test_a_batch_does_not_inherit_the_tables_of_its_parts():
+    """They number the atoms of one structure; those of the batch are made for the batch."""
+    parts = [_graph(bulk("Si")).with_tables(), _graph(molecule("H2O")).with_tables()]
+    batch = AtomicGraph.batch(parts)
+    assert batch.tables is None
+    tables = batch.with_tables().tables
+    assert tables is not None
+    assert tables.elements.counts == (2, 1, 2)
+    assert int(tables.neighbors.sender.max()) == 4
+
+
+def test_the_empty_graph_has_empty_tables():
+    tables = AtomicGraph.empty().with_tables().tables
+    assert tables is not None
+    assert tables.neighbors.first.tolist() == [0]

@@ -29,6 +29,7 @@ from mace_train.checkpoints.training_checkpoint import (
     load_training_model,
     read_training_checkpoint,
 )
+from mace_train.model.backends import Backend
 from mace_train.model.mace import MACE
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype | None = None,
+    backend: Backend = "auto",
 ) -> MACE:
     """Read a model, whatever wrote it; what a file is, is told from its content.
 
@@ -101,6 +103,7 @@ def load_model(
             anything in it) or a training checkpoint (its averaged weights).
         device: Where the model shall live.
         dtype: "float32" or "float64"; that of the file if None.
+        backend: Implementation of the costly operations, see `model.backends`.
 
     Returns:
         The model in evaluation mode.
@@ -120,6 +123,7 @@ def load_model(
             model = load_official(path, dtype=wanted)
         else:
             model = _read_model_file(path, dtype=wanted)[0]
+    model.backend = backend
     return model.to(device)
 
 

@@ -46,7 +46,7 @@ def compose(
 
     Returns:
         Plain values, interpolations resolved; ``name`` and ``run_dir`` are final. ``model``
-        is None where ``init_from`` brings the architecture.
+        has only its backend where ``init_from`` brings the architecture.
 
     Raises:
         ConfigError: With everything that is wrong.
@@ -80,7 +80,8 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     if problems:
         raise ConfigError(problems, f"mace-{config_name}")
     keeps_architecture = bool(converted.get("init_from")) and not any(
-        key.split(".")[0] == "model" for key in composition.given_keys
+        key.split(".")[0] == "model" and key != "model.backend"
+        for key in composition.given_keys
     )
     if converted.get("name") == "auto":
         choices = composition.choices | (
@@ -91,7 +92,7 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
         plain, _ = _resolve(config)
         converted, _ = check_group("", plain, root_schema(config_name))
     if keeps_architecture:
-        converted["model"] = None
+        converted["model"] = {"backend": converted["model"]["backend"]}
     return converted
 
 

@@ -1,6 +1,7 @@
 """Start from a trained model (``init_from``): weights, architecture, elements, statistics.
 
-Floor 4. The config's ``model`` is None where the user left the architecture to that model.
+Floor 4. The config's ``model`` has nothing but the backend where the user left the
+architecture to that model.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def load_parent(config: dict[str, Any]) -> MACE:
             "from a model with one head"
         )
     architecture = _architecture(model)
-    if config["model"] is None:
-        config["model"] = {"_target_": "mace_train.model.mace.MACE", **architecture}
+    model.backend = config["model"]["backend"]
+    if config["model"].keys() == {"backend"}:
+        config["model"] |= {"_target_": "mace_train.model.mace.MACE", **architecture}
         config["data"]["r_max"] = model.r_max
     _require_same(config["model"], architecture, path)
     logger.info("start: %s, with its elements, E0s, scale, shift and mean neighbors", path)

@@ -62,7 +62,8 @@ class GraphDataset(Dataset[AtomicGraph]):
 
     def collate(self, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
         """Join the graphs of a batch; no graphs at all make an empty one, with labels."""
-        return AtomicGraph.batch(graphs) if graphs else AtomicGraph.empty(self.dtype)
+        graph = AtomicGraph.batch(graphs) if graphs else AtomicGraph.empty(self.dtype)
+        return graph.with_tables()
 
 
 def frame_labels(frame: Frame, *, place: int, dtype: torch.dtype) -> Labels:

@@ -1,20 +1,48 @@
 """Gather the neighbors of each atom: the tensor-product convolution of a layer.
 
-The Clebsch-Gordan coefficients do not depend on the neighbor, so they are applied once an
-atom, after the sum over neighbors: A = sum over (m1 m2) of C * (sum over j of Y R h).
+This file has the plain implementation, which reads like the equation and is the
+specification of all others, and the choice between them.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mace_train.model.backends import ChosenBackend
+from mace_train.model.chunked_convolution import convolve
+from mace_train.model.convolution_chunks import ConvolutionTask, Coupling
+from mace_train.model.element_convolution import convolve_elements
 from mace_train.model.irreps import Layout
 from mace_train.model.neighborhoods import Neighborhoods
 from mace_train.model.wigner import wigner_3j
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way to couple the sender's features and the edge to a message.
+
+    Attributes:
+        degrees: l1 of the features, l2 of the edge, l3 of the message.
+        sender: Its components m1 among those of the sender's features.
+        coupled: Its columns (m1, m3) among the coupled harmonics.
+        place: Place among the paths that end in l3.
+    """
+
+    degrees: tuple[int, int, int]
+    sender: slice
+    coupled: slice
+    place: int
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """Numbers of components m1 and m3."""
+        return 2 * self.degrees[0] + 1, 2 * self.degrees[2] + 1
 
 
 class Convolution(nn.Module):
@@ -26,33 +54,24 @@ class Convolution(nn.Module):
     Args:
         layout: Degrees and channels of the node features.
         max_ell: Highest degree of the edges and of the message.
+        alike_by_element: Whether atoms of one element always have the same features, as in
+            the first layer.
     """
 
-    coupling: Tensor
+    coupling_matrix: Tensor
+    is_odd: Tensor
 
-    def __init__(self, layout: Layout, max_ell: int) -> None:
+    def __init__(
+        self, layout: Layout, max_ell: int, *, alike_by_element: bool = False
+    ) -> None:
         super().__init__()
         self.layout = layout
         self.max_ell = max_ell
-        self.paths = sorted(
-            (
-                (l1, l2, l3)
-                for l1 in layout.degrees
-                for l2 in range(max_ell + 1)
-                for l3 in range(abs(l1 - l2), min(l1 + l2, max_ell) + 1)
-                if (l1 + l2 + l3) % 2 == 0
-            ),
-            key=lambda path: path[2],
-        )
-        # Paths with the same l1 and l2 share their sum over neighbors.
-        self.groups: dict[tuple[int, int], list[int]] = {}
-        for l2 in range(max_ell + 1):
-            for l1 in layout.degrees:
-                members = [i for i, path in enumerate(self.paths) if path[:2] == (l1, l2)]
-                if members:
-                    self.groups[l1, l2] = members
-        self.order = [index for members in self.groups.values() for index in members]
-        self.register_buffer("coupling", self._coupling_matrix(), persistent=False)
+        self.alike_by_element = alike_by_element and layout.degrees == (0,)
+        self.paths = _paths(layout, max_ell)
+        self.register_buffer("coupling_matrix", self._coupling_matrix(), persistent=False)
+        degrees = torch.tensor([l2 for l2 in range(max_ell + 1) for _ in range(2 * l2 + 1)])
+        self.register_buffer("is_odd", degrees % 2 == 1, persistent=False)
 
     @property
     def num_weights(self) -> int:
@@ -60,40 +79,55 @@ class Convolution(nn.Module):
         return len(self.paths) * self.layout.channels
 
     @property
+    def num_paths(self) -> list[int]:
+        """Number of paths that end in each degree."""
+        ends = [path.degrees[2] for path in self.paths]
+        return [ends.count(l3) for l3 in range(self.max_ell + 1)]
+
+    @property
     def fan_in(self) -> list[int]:
         """Channels of each degree of the message: those of all its paths."""
-        ends = [path[2] for path in self.paths]
-        return [self.layout.channels * ends.count(l3) for l3 in range(self.max_ell + 1)]
+        return [self.layout.channels * count for count in self.num_paths]
 
-    def _coupling_matrix(self) -> Float[Tensor, "coupled products"]:
-        """Clebsch-Gordan coefficients from (l1, l2; m2, m1, path) to (l3; m3, path)."""
-        first_row = {}
-        num_rows = 0
-        for l3 in range(self.max_ell + 1):
-            ending = [index for index, path in enumerate(self.paths) if path[2] == l3]
-            for place, index in enumerate(ending):
-                first_row[index] = (num_rows + place, len(ending))
-            num_rows += (2 * l3 + 1) * len(ending)
-        blocks = []
-        for (l1, l2), members in self.groups.items():
-            block = torch.zeros(num_rows, 2 * l2 + 1, 2 * l1 + 1, len(members))
-            block = block.double()
-            for column, index in enumerate(members):
-                l3 = self.paths[index][2]
-                symbol = torch.from_numpy(wigner_3j(l1, l2, l3)) * math.sqrt(2 * l3 + 1)
-                start, stride = first_row[index]
-                rows = start + stride * torch.arange(2 * l3 + 1)
-                block[rows, :, :, column] = symbol.permute(2, 1, 0)
-            blocks.append(block.flatten(1))
-        return torch.cat(blocks, dim=1)
+    def _coupling_matrix(self) -> Float[Tensor, "harmonics coupled"]:
+        """Clebsch-Gordan coefficients from m2 to (m1, m3) of each path."""
+        num_columns = self.paths[-1].coupled.stop
+        matrix = torch.zeros((self.max_ell + 1) ** 2, num_columns, dtype=torch.float64)
+        for path in self.paths:
+            _, l2, l3 = path.degrees
+            symbol = torch.from_numpy(wigner_3j(*path.degrees)) * math.sqrt(2 * l3 + 1)
+            rows = slice(l2**2, (l2 + 1) ** 2)
+            matrix[rows, path.coupled] = symbol.permute(1, 0, 2).flatten(1)
+        return matrix
+
+    def _coupling(self, dtype: torch.dtype) -> Coupling:
+        """The paths as the fast implementation takes them."""
+        counts = self.num_paths
+        sizes = [(2 * l3 + 1) * count for l3, count in enumerate(counts)]
+        block = [sum(sizes[:l3]) for l3 in range(len(sizes))]
+        table = [
+            (
+                *(path.sender.start, *path.dims, path.coupled.start),
+                *(block[path.degrees[2]], counts[path.degrees[2]], path.place),
+            )
+            for path in self.paths
+        ]
+        return Coupling(
+            paths=np.array(table, np.int64),
+            matrix=self.coupling_matrix.to(dtype),
+            is_odd=self.is_odd,
+            num_rows=sum(sizes),
+        )
 
     def forward(
         self,
         node_features: Float[Tensor, "components nodes channels"],
-        radial_hidden: Float[Tensor, "edges hidden"],
+        radial_hidden: Float[Tensor, "pairs hidden"],
         radial_matrix: Float[Tensor, "hidden weights"],
-        edge_attrs: Float[Tensor, "edges harmonics"],
+        edge_attrs: Float[Tensor, "pairs harmonics"],
         neighborhoods: Neighborhoods,
+        *,
+        backend: ChosenBackend,
     ) -> list[Float[Tensor, "_ nodes _"]]:
         """Messages of each degree l3: (2 l3 + 1, nodes, paths x channels).
 
@@ -101,33 +135,75 @@ class Convolution(nn.Module):
             node_features: Features of the atoms.
             radial_hidden: Last hidden layer of the radial MLP.
             radial_matrix: What makes radial weights of it.
-            edge_attrs: Spherical harmonics up to ``max_ell``.
+            edge_attrs: Spherical harmonics up to ``max_ell``, in the direction of the pair.
             neighborhoods: The edges.
+            backend: Implementation.
         """
-        senders = node_features.transpose(0, 1).index_select(0, neighborhoods.sender)
-        by_degree = senders.split([2 * l1 + 1 for l1 in self.layout.degrees], dim=1)
-        sender_features = dict(zip(self.layout.degrees, by_degree))
-        harmonics = edge_attrs.split([2 * l2 + 1 for l2 in range(self.max_ell + 1)], dim=1)
-
-        channels = self.layout.channels
-        matrix = radial_matrix.view(-1, len(self.paths), channels)[:, self.order]
-        weights = radial_hidden @ matrix.flatten(1)
-        weights = weights.view(-1, len(self.paths), channels)
-        by_group = weights.split([len(members) for members in self.groups.values()], dim=1)
-
-        blocks = (neighborhoods.block_receiver.shape[0], neighborhoods.block_size)
-        sums = []
-        for (l1, l2), weight in zip(self.groups, by_group):
-            products = sender_features[l1][:, :, None] * weight[:, None]
-            y = harmonics[l2].view(*blocks, 2 * l2 + 1).transpose(1, 2)
-            size = (2 * l1 + 1) * weight.shape[1] * channels
-            sums.append((y @ products.view(*blocks, size)).flatten(1))
-        neighbor_sums = neighborhoods.sum_blocks(torch.cat(sums, dim=1))
-        neighbor_sums = neighbor_sums.view(-1, self.coupling.shape[1], channels)
-
-        coupled = self.coupling.to(neighbor_sums.dtype) @ neighbor_sums
-        sizes = [(2 * l3 + 1) * fan // channels for l3, fan in enumerate(self.fan_in)]
-        return [
-            block.reshape(-1, 2 * l3 + 1, fan).transpose(0, 1)
-            for l3, (block, fan) in enumerate(zip(coupled.split(sizes, dim=1), self.fan_in))
+        given = (node_features, radial_hidden, radial_matrix, edge_attrs)
+        if backend == "plain":
+            return self._plain(*given, neighborhoods)
+        coupling = self._coupling(edge_attrs.dtype)
+        tables = neighborhoods.tables
+        if self.alike_by_element:
+            rows, operation, size = tables.neighbors_by_element, convolve_elements, 256
+        else:
+            rows, operation, size = tables.neighbors, convolve, self.num_weights
+        task = ConvolutionTask(coupling, rows, neighborhoods.scope, weights_per_edge=size)
+        messages = operation(task, *given)
+        num_nodes = neighborhoods.num_nodes
+        sizes = [
+            (2 * l3 + 1) * count * num_nodes for l3, count in enumerate(self.num_paths)
         ]
+        return [
+            block.view(2 * l3 + 1, num_nodes, fan_in)
+            for l3, (block, fan_in) in enumerate(zip(messages.split(sizes), self.fan_in))
+        ]
+
+    def _plain(
+        self,
+        node_features: Float[Tensor, "components nodes channels"],
+        radial_hidden: Float[Tensor, "pairs hidden"],
+        radial_matrix: Float[Tensor, "hidden weights"],
+        edge_attrs: Float[Tensor, "pairs harmonics"],
+        neighborhoods: Neighborhoods,
+    ) -> list[Float[Tensor, "_ nodes _"]]:
+        sign = neighborhoods.tables.edge_sign[:, None]
+        harmonics = neighborhoods.of_edges(edge_attrs) * torch.where(self.is_odd, sign, 1)
+        coupled = harmonics @ self.coupling_matrix.to(harmonics.dtype)
+        weights = neighborhoods.of_edges(radial_hidden) @ radial_matrix
+        by_path = weights.split(self.layout.channels, dim=1)
+        senders = node_features.transpose(0, 1).index_select(0, neighborhoods.sender)
+        messages: list[list[Tensor]] = [[] for _ in range(self.max_ell + 1)]
+        for path, weight in zip(self.paths, by_path):
+            products = weight[:, None] * senders[:, path.sender]
+            c = coupled[:, path.coupled].unflatten(1, path.dims)
+            summed = neighborhoods.sum_to_receivers(c.mT @ products)
+            messages[path.degrees[2]].append(summed.transpose(0, 1))
+        return [torch.cat(parts, dim=2) for parts in messages]
+
+
+def _paths(layout: Layout, max_ell: int) -> tuple[Path, ...]:
+    allowed = [
+        (l1, l2, l3)
+        for l1 in layout.degrees
+        for l2 in range(max_ell + 1)
+        for l3 in range(abs(l1 - l2), min(l1 + l2, max_ell) + 1)
+        if (l1 + l2 + l3) % 2 == 0
+    ]
+    first = {}
+    for l1 in layout.degrees:
+        first[l1] = sum(2 * below + 1 for below in first)
+    paths: list[Path] = []
+    column = 0
+    for l1, l2, l3 in sorted(allowed, key=lambda degrees: degrees[2]):
+        width = (2 * l1 + 1) * (2 * l3 + 1)
+        paths.append(
+            Path(
+                degrees=(l1, l2, l3),
+                sender=slice(first[l1], first[l1] + 2 * l1 + 1),
+                coupled=slice(column, column + width),
+                place=sum(path.degrees[2] == l3 for path in paths),
+            )
+        )
+        column += width
+    return tuple(paths)

@@ -1,8 +1,8 @@
 """What a model predicts: energies, and forces, stress and Hessian as their derivatives.
 
-The energy knows the geometry through the edge vectors alone. A displacement of an atom
-moves the vectors of its edges; a strain takes every vector v to (1 + strain) v. So one
-derivative by the edge vectors gives forces, virials and stress together.
+The energy knows the geometry through the vectors of pairs alone. A displacement of an atom
+moves the vectors of its pairs; a strain takes every vector v to (1 + strain) v. So one
+derivative by the vectors gives forces, virials and stress together.
 """
 
 from __future__ import annotations
@@ -81,14 +81,16 @@ def differentiated(
         if by_positions and not graph.positions.requires_grad:
             graph = replace(graph, positions=graph.positions.detach().requires_grad_())
         neighborhoods = Neighborhoods.of(graph)
-        if not neighborhoods.edge_vectors.requires_grad:
-            neighborhoods.edge_vectors.requires_grad_()
+        if not neighborhoods.pair_vectors.requires_grad:
+            neighborhoods.pair_vectors.requires_grad_()
         prediction = energies(graph, neighborhoods)
+        neighborhoods.scope.parameters = False
         (gradient,) = torch.autograd.grad(
             prediction.interaction_energy.sum(),
-            neighborhoods.edge_vectors,
+            neighborhoods.pair_vectors,
             create_graph=create_graph or by_positions,
         )
+        neighborhoods.scope.parameters = True
         results: dict[str, Tensor] = {}
         if "forces" in quantities or by_positions:
             results["forces"] = forces_of(gradient, neighborhoods)
@@ -105,22 +107,22 @@ def differentiated(
 
 
 def forces_of(
-    gradient: Float[Tensor, "edges 3"], neighborhoods: Neighborhoods
+    gradient: Float[Tensor, "pairs 3"], neighborhoods: Neighborhoods
 ) -> Float[Tensor, "nodes 3"]:
-    """Forces on the atoms, eV/Å; an edge vector is receiver minus sender."""
+    """Forces on the atoms, eV/Å; a pair vector is receiver minus sender."""
     zeros = gradient.new_zeros(neighborhoods.num_nodes, 3)
-    pulled = zeros.index_add(0, neighborhoods.sender, gradient)
-    return pulled.index_add(0, neighborhoods.receiver, -gradient)
+    pulled = zeros.index_add(0, neighborhoods.pair_sender, gradient)
+    return pulled.index_add(0, neighborhoods.pair_receiver, -gradient)
 
 
 def virials_of(
-    gradient: Float[Tensor, "edges 3"], neighborhoods: Neighborhoods, graph: AtomicGraph
+    gradient: Float[Tensor, "pairs 3"], neighborhoods: Neighborhoods, graph: AtomicGraph
 ) -> Float[Tensor, "graphs 3 3"]:
     """Virials -dE/dstrain of each structure, eV, for a symmetric strain."""
-    products = neighborhoods.edge_vectors[:, :, None] * gradient[:, None, :]
-    of_nodes = neighborhoods.sum_to_receivers(products)
+    products = neighborhoods.pair_vectors[:, :, None] * gradient[:, None, :]
     zeros = gradient.new_zeros(graph.num_graphs, 3, 3)
-    strain_derivative = zeros.index_add(0, graph.graph_index, of_nodes)
+    graph_index = graph.graph_index.index_select(0, neighborhoods.pair_receiver)
+    strain_derivative = zeros.index_add(0, graph_index, products)
     return -0.5 * (strain_derivative + strain_derivative.transpose(1, 2))
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mace_train.model.blocks import Blocks
+from mace_train.model.backends import ChosenBackend
 from mace_train.model.convolution import Convolution
 from mace_train.model.irreps import Layout
 from mace_train.model.linear import ElementLinear, Linear
@@ -36,6 +36,8 @@ class Interaction(nn.Module):
         radial_mlp: Sizes of the hidden layers of the radial MLP.
         num_elements: Number of elements in the model's table.
         avg_num_neighbors: Mean number of neighbors in the training set.
+        alike_by_element: Whether atoms of one element always have the same features, as in
+            the first layer.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Interaction(nn.Module):
         radial_mlp: Sequence[int],
         num_elements: int,
         avg_num_neighbors: float,
+        alike_by_element: bool = False,
     ) -> None:
         super().__init__()
         channels = layout_in.channels
@@ -56,7 +59,9 @@ class Interaction(nn.Module):
         self.avg_num_neighbors = avg_num_neighbors
         self.has_residual = kind in ("residual", "density_residual")
         self.linear_up = Linear([channels] * len(layout_in.degrees), channels)
-        self.convolution = Convolution(layout_in, max_ell)
+        self.convolution = Convolution(
+            layout_in, max_ell, alike_by_element=alike_by_element
+        )
         self.conv_tp_weights = RadialMLP(
             [num_radial_basis, *radial_mlp, self.convolution.num_weights]
         )
@@ -71,10 +76,11 @@ class Interaction(nn.Module):
     def forward(
         self,
         node_features: Float[Tensor, "components nodes channels"],
-        radial_basis: Float[Tensor, "edges num_radial_basis"],
-        edge_attrs: Float[Tensor, "edges harmonics"],
+        radial_basis: Float[Tensor, "pairs num_radial_basis"],
+        edge_attrs: Float[Tensor, "pairs harmonics"],
         neighborhoods: Neighborhoods,
-        elements: Blocks,
+        *,
+        backend: ChosenBackend,
     ) -> tuple[
         Float[Tensor, "harmonics nodes channels"],
         Float[Tensor, "components_out nodes channels"] | None,
@@ -83,17 +89,25 @@ class Interaction(nn.Module):
 
         Args:
             node_features: Features of the atoms.
-            radial_basis: Radial basis of the edges.
-            edge_attrs: Spherical harmonics of the edges.
+            radial_basis: Radial basis of the pairs.
+            edge_attrs: Spherical harmonics of the pairs.
             neighborhoods: The edges.
-            elements: The atoms, dealt by element.
+            backend: Implementation of the convolution.
         """
+        elements = neighborhoods.tables.elements
         residual = self.skip_tp(node_features, elements) if self.has_residual else None
 
         features = self.linear_up(self.layout_in.split(node_features))
-        radial_hidden, radial_matrix = self.conv_tp_weights(radial_basis)
+        radial_hidden, radial_matrix = self.conv_tp_weights(
+            radial_basis, backend=backend, scope=neighborhoods.scope
+        )
         gathered = self.convolution(
-            features, radial_hidden, radial_matrix, edge_attrs, neighborhoods
+            features,
+            radial_hidden,
+            radial_matrix,
+            edge_attrs,
+            neighborhoods,
+            backend=backend,
         )
         message = self.linear(gathered) / self._normalization(radial_basis, neighborhoods)
 
@@ -103,12 +117,12 @@ class Interaction(nn.Module):
 
     def _normalization(
         self,
-        radial_basis: Float[Tensor, "edges num_radial_basis"],
+        radial_basis: Float[Tensor, "pairs num_radial_basis"],
         neighborhoods: Neighborhoods,
     ) -> float | Float[Tensor, "nodes 1"]:
         """Mean number of neighbors, or one plus the learned density around each atom."""
         if self.density_fn is None:
             return self.avg_num_neighbors
-        inputs, matrix = self.density_fn(radial_basis)
-        edge_density = torch.tanh((inputs @ matrix) ** 2)
-        return 1 + neighborhoods.sum_to_receivers(edge_density)
+        (matrix,) = self.density_fn.matrices()
+        densities = neighborhoods.of_edges(torch.tanh((radial_basis @ matrix) ** 2))
+        return 1 + neighborhoods.sum_to_receivers(densities)

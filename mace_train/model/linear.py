@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mace_train.model.blocks import Blocks
+from mace_train.index_tables import ElementBlocks
 from mace_train.model.irreps import Layout
 
 
@@ -67,25 +67,26 @@ class ElementLinear(nn.Module):
     def forward(
         self,
         features: Float[Tensor, "components nodes channels"],
-        elements: Blocks,
+        elements: ElementBlocks,
     ) -> Float[Tensor, "components_out nodes channels_out"]:
-        """Map the features of atoms that `deal` has put into blocks by element."""
+        """Map the features of atoms, block by block of one element."""
         channels_in, channels_out = self.layout_in.channels, self.layout_out.channels
         scale = 1 / math.sqrt(channels_in * self.num_elements)
         weights = self.weight.view(
             len(self.degrees), channels_in, self.num_elements, channels_out
         )
-        matrices = weights.index_select(2, elements.group).permute(0, 2, 1, 3) * scale
+        element = elements.present.index_select(0, elements.block)
+        matrices = weights.index_select(2, element).permute(0, 2, 1, 3) * scale
         in_blocks = dict(zip(self.layout_in.degrees, self.layout_in.split(features)))
-        items = elements.items()
+        atoms = elements.atom.flatten()
         mapped = []
         for degree in self.layout_out.degrees:
             if degree not in self.degrees:
                 shape = (2 * degree + 1, features.shape[1], channels_out)
                 mapped.append(features.new_zeros(shape))
                 continue
-            dealt = in_blocks[degree].index_select(1, items)
-            dealt = dealt.view(2 * degree + 1, -1, elements.size, channels_in)
+            dealt = in_blocks[degree].index_select(1, atoms)
+            dealt = dealt.view(2 * degree + 1, *elements.atom.shape, channels_in)
             product = dealt @ matrices[self.degrees.index(degree)]
             mapped.append(product.flatten(1, 2).index_select(1, elements.slot))
         return torch.cat(mapped) if len(mapped) > 1 else mapped[0]

@@ -23,7 +23,7 @@ from mace_train.model.architecture import (
     by_head,
     energies_by_head,
 )
-from mace_train.model.blocks import deal
+from mace_train.model.backends import Backend, chosen_backend
 from mace_train.model.derivatives import Prediction, Quantity, differentiated
 from mace_train.model.energies import AtomicEnergies, ScaleShift, sum_over_atoms
 from mace_train.model.interaction import Interaction, InteractionKind
@@ -34,8 +34,6 @@ from mace_train.model.pair_repulsion import ZBLRepulsion
 from mace_train.model.radial import RadialEmbedding
 from mace_train.model.readout import GatedReadout, LinearReadout
 from mace_train.model.symmetric_contraction import ProductBasis
-
-_ATOMS_PER_BLOCK = 8  # atoms of one element in a product with that element's matrices
 
 
 class NodeEmbedding(nn.Module):
@@ -88,6 +86,8 @@ class MACE(nn.Module):
         heads: Names of the heads: levels of theory that share all but the readouts.
         product_basis: ``own``, or ``file`` to take the tensors U of the product basis, and
             how many paths they have, from the state dict that will be loaded.
+        backend: Implementation of the costly operations, see `backends.py`; not a part of
+            the model, and of no file.
 
     Raises:
         ValueError: If an argument is out of range or two do not fit together.
@@ -116,6 +116,7 @@ class MACE(nn.Module):
         shift: Sequence[float] | float,
         heads: Sequence[str] = ("Default",),
         product_basis: ProductBasisSource = "own",
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         self.architecture = Architecture(
@@ -140,6 +141,7 @@ class MACE(nn.Module):
             heads=list(heads),
             product_basis=product_basis,
         )
+        self.backend: Backend = backend
         self._build(self.architecture)
 
     def _build(self, given: Architecture) -> None:
@@ -180,6 +182,7 @@ class MACE(nn.Module):
             radial_mlp=given.radial_mlp,
             num_elements=num_elements,
             avg_num_neighbors=given.avg_num_neighbors,
+            alike_by_element=layer == 0,
         )
         product = ProductBasis(
             given.max_ell,
@@ -253,21 +256,23 @@ class MACE(nn.Module):
             neighborhoods: Their edges; the only way in which positions enter.
         """
         element, head = graph.element_index, graph.head.index_select(0, graph.graph_index)
-        elements = deal(element, len(self.elements), size=_ATOMS_PER_BLOCK)
-        edge_lengths = neighborhoods.edge_vectors.norm(dim=1)
+        backend = chosen_backend(self.backend, graph.positions.device)
+        edge_lengths = neighborhoods.pair_vectors.norm(dim=1)
         edge_attrs = spherical_harmonics(
-            neighborhoods.edge_vectors, self.architecture.max_ell
+            neighborhoods.pair_vectors, self.architecture.max_ell
         )
         ends = (
-            graph.atomic_numbers.index_select(0, neighborhoods.sender),
-            graph.atomic_numbers.index_select(0, neighborhoods.receiver),
+            graph.atomic_numbers.index_select(0, neighborhoods.pair_sender),
+            graph.atomic_numbers.index_select(0, neighborhoods.pair_receiver),
         )
         radial_basis = self.radial_embedding(edge_lengths, *ends)
 
         readout_energies = edge_lengths.new_zeros(graph.num_nodes)
         if self.pair_repulsion_fn is not None:
             repulsion = self.pair_repulsion_fn(edge_lengths, *ends)
-            readout_energies = neighborhoods.sum_to_receivers(repulsion)
+            readout_energies = neighborhoods.sum_to_receivers(
+                neighborhoods.of_edges(repulsion)
+            )
 
         features = self.node_embedding(element)
         descriptors = []
@@ -275,9 +280,9 @@ class MACE(nn.Module):
             self.interactions, self.products, self.readouts, self.layouts
         ):
             message, residual = interaction(
-                features, radial_basis, edge_attrs, neighborhoods, elements
+                features, radial_basis, edge_attrs, neighborhoods, backend=backend
             )
-            features = product(message, residual, element)
+            features = product(message, residual, neighborhoods, backend=backend)
             readout_energies = readout_energies + readout(features[:1], head)
             descriptors.append(layout.to_e3nn(features))
 

@@ -1,64 +1,88 @@
-"""The edges of a graph as the model works on them: neighborhoods of atoms, in equal blocks.
+"""The edges of a graph as the model works on them.
 
-Everything the model knows of the geometry enters through `edge_vectors`, so forces and
-stress are derivatives by them.
+Everything the model knows of the geometry enters through `pair_vectors`, so forces and
+stress are derivatives by them. The two edges between two atoms are one pair: lengths,
+radial functions and spherical harmonics are computed once for both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mace_train.graph import AtomicGraph
-from mace_train.model.blocks import deal
+from mace_train.index_tables import IndexTables
 
-# An empty slot holds an edge from an atom to itself at this distance, Å: beyond r_max and
-# beyond any sum of covalent radii (5.2 Å), so that all radial functions are exactly zero
-# there.
-_BEYOND_EVERY_CUTOFF = 100.0
+
+@dataclass
+class GradientScope:
+    """What a running backward pass is for.
+
+    Autograd asks an operation for the gradients by all its inputs, wanted or not. While
+    forces are computed, `parameters` is False, and those by parameters are left out.
+    """
+
+    parameters: bool = True
 
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """Directed edges, dealt into blocks of one receiver each.
+    """Pairs of near atoms, and the directed edges that they stand for.
 
     Attributes:
+        pair_sender: One atom of each pair.
+        pair_receiver: The other one.
+        pair_vectors: Receiver minus sender, periodic shift included, Å.
         sender: Atom that each edge comes from.
-        receiver: Atom that each edge goes to; the same within a block.
-        block_size: Number of edges in a block.
-        block_receiver: The receiver of each block.
-        edge_vectors: Receiver minus sender, periodic shift included, Å.
-        num_nodes: Number of atoms.
+        receiver: Atom that each edge goes to.
+        element_index: Place of each atom's element in the model's table.
+        tables: Edges by pair and by receiver, atoms by element.
+        scope: Which gradients a backward pass is for.
     """
 
+    pair_sender: Int[Tensor, " pairs"]
+    pair_receiver: Int[Tensor, " pairs"]
+    pair_vectors: Float[Tensor, "pairs 3"]
     sender: Int[Tensor, " edges"]
     receiver: Int[Tensor, " edges"]
-    block_size: int
-    block_receiver: Int[Tensor, " blocks"]
-    edge_vectors: Float[Tensor, "edges 3"]
-    num_nodes: int
+    element_index: Int[Tensor, " nodes"]
+    tables: IndexTables
+    scope: GradientScope = field(default_factory=GradientScope)
 
     @classmethod
     def of(cls, graph: AtomicGraph) -> Neighborhoods:
-        """Deal the edges of a graph; empty slots hold edges that contribute nothing."""
-        sender, receiver = graph.edge_index
-        size = _block_size(graph.num_edges, graph.num_nodes)
-        blocks = deal(receiver, graph.num_nodes, size=size)
-        receivers = blocks.group.repeat_interleave(size)
-        senders = receivers.index_copy(0, blocks.slot, sender)
+        """Take the edges of a graph, with its index tables or with ones made here."""
+        tables = graph.with_tables().tables
+        assert tables is not None
+        sender, receiver = graph.edge_index.index_select(1, tables.pair_edge)
         cells = graph.cell.index_select(0, graph.graph_index.index_select(0, receiver))
-        far_away = graph.positions.new_tensor([_BEYOND_EVERY_CUTOFF, 0.0, 0.0])
-        shifts = far_away.expand(blocks.num_slots, 3).index_copy(
-            0, blocks.slot, (graph.unit_shifts[:, :, None] * cells).sum(1)
-        )
+        unit_shifts = graph.unit_shifts.index_select(0, tables.pair_edge)
         vectors = (
-            graph.positions.index_select(0, receivers)
-            - graph.positions.index_select(0, senders)
-            + shifts
+            graph.positions.index_select(0, receiver)
+            - graph.positions.index_select(0, sender)
+            + (unit_shifts[:, :, None] * cells).sum(1)
         )
-        return cls(senders, receivers, size, blocks.group, vectors, graph.num_nodes)
+        all_senders, all_receivers = graph.edge_index
+        return cls(
+            pair_sender=sender,
+            pair_receiver=receiver,
+            pair_vectors=vectors,
+            sender=all_senders,
+            receiver=all_receivers,
+            element_index=graph.element_index,
+            tables=tables,
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of atoms."""
+        return self.element_index.shape[0]
+
+    def of_edges(self, values: Float[Tensor, "pairs ..."]) -> Float[Tensor, "edges ..."]:
+        """Give each edge what its pair has."""
+        return values.index_select(0, self.tables.edge_pair)
 
     def sum_to_receivers(
         self, values: Float[Tensor, "edges ..."]
@@ -66,14 +90,3 @@ class Neighborhoods:
         """Sum a quantity of edges over the neighbors of each atom."""
         zeros = values.new_zeros(self.num_nodes, *values.shape[1:])
         return zeros.index_add(0, self.receiver, values)
-
-    def sum_blocks(self, values: Float[Tensor, "blocks ..."]) -> Float[Tensor, "nodes ..."]:
-        """Sum a quantity of blocks over the blocks of each atom."""
-        zeros = values.new_zeros(self.num_nodes, *values.shape[1:])
-        return zeros.index_add(0, self.block_receiver, values)
-
-
-def _block_size(num_edges: int, num_nodes: int) -> int:
-    """A size that leaves few slots empty: about a quarter of the mean neighbor count."""
-    neighbors = num_edges / max(num_nodes, 1)
-    return 4 if neighbors < 24 else 8 if neighbors < 48 else 16

@@ -22,6 +22,7 @@ class ZBLRepulsion(nn.Module):
     """
 
     c: Tensor
+    decays: Tensor
     covalent_radii: Tensor
     a_exp: Tensor
     a_prefactor: Tensor
@@ -31,6 +32,8 @@ class ZBLRepulsion(nn.Module):
         self.cutoff_p = cutoff_p
         coefficients = torch.tensor([0.1818, 0.5099, 0.2802, 0.02817], dtype=torch.float64)
         self.register_buffer("c", coefficients)
+        decays = torch.tensor(_DECAYS, dtype=torch.float64)
+        self.register_buffer("decays", decays, persistent=False)
         self.register_buffer("covalent_radii", torch.tensor(covalent_radii))
         self.register_buffer("a_exp", torch.tensor(0.300, dtype=torch.float64))
         self.register_buffer("a_prefactor", torch.tensor(0.4543, dtype=torch.float64))
@@ -54,8 +57,7 @@ class ZBLRepulsion(nn.Module):
         length = (self.a_prefactor.to(dtype) * _BOHR) / (
             screening[sender_numbers] + screening[receiver_numbers]
         )
-        exponents = edge_lengths.new_tensor(_DECAYS)
-        decays = torch.exp(-(edge_lengths / length)[:, None] * exponents)
+        decays = torch.exp(-(edge_lengths / length)[:, None] * self.decays.to(dtype))
         phi = decays @ self.c.to(dtype)
         coulomb = _COULOMB * charges[sender_numbers] * charges[receiver_numbers]
         radii = self.covalent_radii.to(dtype)

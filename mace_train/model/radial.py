@@ -11,6 +11,10 @@ from ase.data import covalent_radii
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mace_train.model.backends import ChosenBackend
+from mace_train.model.chunked_perceptron import hidden_layers
+from mace_train.model.neighborhoods import GradientScope
+
 SILU_NORMALIZATION = 1.6791767923989418
 """Gives silu of a standard normal variable unit second moment.
 
@@ -20,7 +24,7 @@ It is the sampled estimate of e3nn, with which official weights were trained.
 
 def polynomial_envelope(
     edge_lengths: Float[Tensor, " edges"],
-    r_max: Float[Tensor, ""] | Float[Tensor, " edges"],
+    r_max: float | Float[Tensor, " edges"],
     *,
     p: int,
 ) -> Float[Tensor, " edges"]:
@@ -131,8 +135,7 @@ class RadialEmbedding(nn.Module):
 
         The envelope always acts on the true length.
         """
-        r_max = edge_lengths.new_tensor(self.r_max)
-        envelope = polynomial_envelope(edge_lengths, r_max, p=self.cutoff_p)
+        envelope = polynomial_envelope(edge_lengths, self.r_max, p=self.cutoff_p)
         distances = edge_lengths
         if self.distance_transform is not None:
             distances = self.distance_transform(
@@ -172,14 +175,25 @@ class RadialMLP(nn.Module):
         return matrices
 
     def forward(
-        self, radial_basis: Float[Tensor, "edges num_radial_basis"]
-    ) -> tuple[Float[Tensor, "edges hidden"], Float[Tensor, "hidden outputs"]]:
+        self,
+        radial_basis: Float[Tensor, "pairs num_radial_basis"],
+        *,
+        backend: ChosenBackend,
+        scope: GradientScope,
+    ) -> tuple[Float[Tensor, "pairs hidden"], Float[Tensor, "hidden outputs"]]:
         """Hidden activations and the matrix of the last layer.
 
         Their product is the output; it is left to the reader, for whom the product may be
         the largest array of all and need not exist as a whole.
+
+        Args:
+            radial_basis: Radial basis.
+            backend: Implementation.
+            scope: Which gradients a backward pass is for.
         """
         *hidden_matrices, last_matrix = self.matrices()
+        if backend == "chunked":
+            return hidden_layers(radial_basis, hidden_matrices, scope), last_matrix
         hidden = radial_basis
         for matrix in hidden_matrices:
             hidden = nn.functional.silu(hidden @ matrix)

@@ -14,9 +14,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mace_train.model.backends import ChosenBackend
+from mace_train.model.chunked_contraction import ContractionTask, contract
+from mace_train.model.homogeneous_forms import gradient_forms
 from mace_train.model.irreps import Layout
 from mace_train.model.linear import Linear
-from mace_train.model.polynomials import product_polynomials, symmetrized, tabulated
+from mace_train.model.neighborhoods import Neighborhoods
+from mace_train.model.polynomials import (
+    Polynomials,
+    product_polynomials,
+    symmetrized,
+    tabulated,
+)
 from mace_train.model.wigner import product_basis
 
 
@@ -69,10 +78,18 @@ class Contraction(nn.Module):
         """Weights (elements, paths, channels) of each order, lowest first."""
         return [*reversed(list(self.weights)), self.weights_max]
 
-    def forward(self) -> Float[Tensor, "polynomials elements channels"]:
-        """Weights of the independent polynomials of all orders, lowest first."""
+    def forward(
+        self, elements: Int[Tensor, " elements"] | None = None
+    ) -> Float[Tensor, "polynomials elements channels"]:
+        """Weights of the independent polynomials of all orders, lowest first.
+
+        Args:
+            elements: Places of the elements in the model's table; None for all.
+        """
         weights = []
         for order, weight in enumerate(self.path_weights(), start=1):
+            if elements is not None:
+                weight = weight.index_select(0, elements)
             mixing = self.get_buffer(f"mixing_{order}").to(weight.dtype)
             weights.append(torch.einsum("qp,epc->qec", mixing, weight))
         return torch.cat(weights)
@@ -115,6 +132,7 @@ class SymmetricContraction(nn.Module):
     """
 
     coefficients: Tensor
+    entry_weights: Tensor
 
     def __init__(
         self,
@@ -154,18 +172,41 @@ class SymmetricContraction(nn.Module):
         for order, factors in enumerate(table.factors, start=2):
             factors = torch.from_numpy(factors).to(device)
             self.register_buffer(f"factors_{order}", factors, persistent=False)
+        self._register_forms(sets, device)
+
+    def _register_forms(self, sets: list[list[Polynomials]], device: torch.device) -> None:
+        self.forms = gradient_forms(sets)
+        entry_weights = torch.from_numpy(self.forms.entry_weights).to(device)
+        self.register_buffer("entry_weights", entry_weights, persistent=False)
 
     def forward(
         self,
         message: Float[Tensor, "harmonics nodes channels"],
-        element_index: Int[Tensor, " nodes"],
+        neighborhoods: Neighborhoods,
+        *,
+        backend: ChosenBackend,
     ) -> list[Float[Tensor, "_ nodes channels"]]:
         """Weighted polynomials of each degree: (2 degree + 1, nodes, channels).
 
         Args:
             message: One set of channels for every degree up to ``max_ell``.
-            element_index: Place of each atom's element in the model's table.
+            neighborhoods: The atoms, by element.
+            backend: Implementation.
         """
+        if backend == "plain":
+            return self._plain(message, neighborhoods.element_index)
+        elements = neighborhoods.tables.elements
+        weights = torch.cat([c(elements.present) for c in self.contractions])
+        entries = self.entry_weights.to(message.dtype) @ weights.transpose(0, 1)
+        task = ContractionTask(self.forms, elements, neighborhoods.scope)
+        results = contract(task, message, entries)
+        return list(self.layout_out.split(results))
+
+    def _plain(
+        self,
+        message: Float[Tensor, "harmonics nodes channels"],
+        element_index: Int[Tensor, " nodes"],
+    ) -> list[Float[Tensor, "_ nodes channels"]]:
         products = [message]
         for order in range(2, self.correlation + 1):
             component, rest = self.get_buffer(f"factors_{order}")
@@ -226,8 +267,12 @@ class ProductBasis(nn.Module):
         self,
         message: Float[Tensor, "harmonics nodes channels"],
         residual: Float[Tensor, "components nodes channels"] | None,
-        element_index: Int[Tensor, " nodes"],
+        neighborhoods: Neighborhoods,
+        *,
+        backend: ChosenBackend,
     ) -> Float[Tensor, "components nodes channels"]:
         """New node features (arXiv:2206.07697, Eq. 11)."""
-        features = self.linear(self.symmetric_contractions(message, element_index))
+        features = self.linear(
+            self.symmetric_contractions(message, neighborhoods, backend=backend)
+        )
         return features if residual is None else features + residual

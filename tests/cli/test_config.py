@@ -119,10 +119,12 @@ def test_the_architecture_is_left_to_the_model_that_training_starts_from(tmp_pat
     path = tmp_path / "parent.safetensors"
     path.touch()
     config = compose("train", [f"init_from={path}"])
-    assert config["model"] is None
+    assert config["model"] == {"backend": "auto"}
     assert config["name"].startswith("finetune-sample-")
-    assert compose("train", [f"init_from={path}", "model=mace_tiny"])["model"] is not None
-    assert compose("train", [f"init_from={path}", "model.max_ell=2"])["model"] is not None
+    assert "max_ell" in compose("train", [f"init_from={path}", "model=mace_tiny"])["model"]
+    plain = compose("train", [f"init_from={path}", "model.backend=plain"])["model"]
+    assert plain == {"backend": "plain"}
+    assert "max_ell" in compose("train", [f"init_from={path}", "model.max_ell=2"])["model"]
 
 
 def test_another_parent_is_another_run(tmp_path):

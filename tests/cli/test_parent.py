@@ -15,6 +15,7 @@ def saved(tmp_path, **options):
 
 
 def config(path, model=None, dtype="float64"):
+    model = {"backend": "plain"} | (model or {})
     return {"init_from": path, "dtype": dtype, "model": model, "data": {"r_max": 9.0}}
 
 
@@ -30,6 +31,7 @@ def test_weights_and_architecture_are_those_of_the_file(tmp_path):
     assert asked["model"]["_target_"] == "mace_train.model.mace.MACE"
     assert not {"atomic_numbers", "heads", "scale"} & set(asked["model"])
     assert asked["data"]["r_max"] == model.r_max
+    assert parent.backend == asked["model"]["backend"] == "plain"
 
 
 def test_the_dtype_is_that_of_the_config(tmp_path):

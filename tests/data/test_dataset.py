@@ -75,6 +75,17 @@ def test_an_empty_batch_is_a_graph_of_nothing(store):
     assert empty.labels.energy.shape == (0,)
 
 
+@pytest.mark.parametrize("indices", [[], [0, 1, 2, 3]])
+def test_a_batch_brings_its_index_tables(store, indices):
+    """So that no step has to look at the edges on the device."""
+    dataset = dataset_of(store, indices, torch.float32)
+    batch = dataset.collate([dataset[item] for item in range(len(indices))])
+    assert batch.with_tables() is batch
+    assert len(batch.tables.edge_pair) == batch.num_edges == 2 * len(batch.tables.pair_edge)
+    assert sum(batch.tables.elements.counts) == batch.num_nodes
+    assert batch.tables.edge_sign.dtype == torch.float32
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_loader_gives_every_frame_once_and_empty_batches_too(store, num_workers):
     seen = []
@@ -92,6 +103,7 @@ def test_a_loader_gives_every_frame_once_and_empty_batches_too(store, num_worker
         )
         batches = list(loader)
         assert len(batches) == 2
+        assert all(batch.tables is not None for batch in batches)
         seen += [index for batch in batches for index in batch.labels.frame_index.tolist()]
     assert sorted(seen) == [0, 1, 2, 3]
 

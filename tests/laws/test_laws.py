@@ -36,3 +36,9 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_model_obeys(variant, law, small_mace):
     law(small_mace(**VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("law", physical_laws.LAWS, ids=lambda law: law.__name__)
+def test_a_model_obeys_in_any_backend(law, small_mace):
+    """The other tests of this file run the one that `auto` takes."""
+    law(small_mace(backend="plain", first_interaction="density"))

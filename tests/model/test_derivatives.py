@@ -4,6 +4,9 @@ import torch
 
 from mace_train.graph import AtomicGraph
 from mace_train.model.derivatives import stress_of
+from mace_train.model.neighborhoods import Neighborhoods
+
+BACKENDS = ["plain", "chunked"]
 
 
 def graph_of(model, atoms):
@@ -20,16 +23,18 @@ def test_only_what_is_asked_for_is_there(small_mace, crystal):
     assert prediction.hessian is None
 
 
-def test_energies_alone_build_no_second_graph(small_mace, crystal, monkeypatch):
-    model = small_mace().train()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_energies_alone_build_no_second_graph(backend, small_mace, crystal, monkeypatch):
+    model = small_mace(backend=backend).train()
     monkeypatch.setattr(torch.autograd, "grad", None)
     prediction = model(graph_of(model, crystal), compute_forces=False)
     prediction.energy.sum().backward()
     assert model.get_parameter("readouts.0.linear.weight").grad is not None
 
 
-def test_derivatives_are_the_same_without_gradients(small_mace, crystal):
-    model = small_mace()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_derivatives_are_the_same_without_gradients(backend, small_mace, crystal):
+    model = small_mace(backend=backend)
     graph = graph_of(model, crystal)
     expected = model(graph, compute_stress=True)
     with torch.no_grad():
@@ -39,8 +44,9 @@ def test_derivatives_are_the_same_without_gradients(small_mace, crystal):
     assert not found.energy.requires_grad
 
 
-def test_training_mode_keeps_the_graph_of_forces(small_mace, crystal):
-    model = small_mace()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_mode_keeps_the_graph_of_forces(backend, small_mace, crystal):
+    model = small_mace(backend=backend)
     graph = graph_of(model, crystal)
     assert not model(graph).forces.requires_grad
     assert model(graph, create_graph=True).forces.requires_grad
@@ -49,9 +55,14 @@ def test_training_mode_keeps_the_graph_of_forces(small_mace, crystal):
         assert not model(graph).forces.requires_grad
 
 
-def test_parameter_gradients_through_forces_and_stress_are_right(small_mace, crystal):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_parameter_gradients_through_forces_and_stress_are_right(
+    backend, small_mace, crystal
+):
     """The derivative of a loss by weights, against differences of the loss."""
-    model = small_mace(first_interaction="density", distance_transform="agnesi").train()
+    model = small_mace(
+        first_interaction="density", distance_transform="agnesi", backend=backend
+    ).train()
     graph = graph_of(model, crystal)
 
     def loss():
@@ -87,8 +98,9 @@ def test_stress_is_the_negative_virial_over_the_volume():
 
 
 @pytest.mark.parametrize("compute_hessian", [False, True])
-def test_an_empty_graph_has_empty_predictions(compute_hessian, small_mace):
-    model = small_mace().train()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_graph_has_empty_predictions(backend, compute_hessian, small_mace):
+    model = small_mace(backend=backend).train()
     graph = AtomicGraph.empty()
     prediction = model(graph, compute_stress=True, compute_hessian=compute_hessian)
     assert prediction.energy.shape == (0,)
@@ -97,8 +109,9 @@ def test_an_empty_graph_has_empty_predictions(compute_hessian, small_mace):
     (prediction.forces.sum() + prediction.energy.sum() + prediction.stress.sum()).backward()
 
 
-def test_an_atom_without_edges_trains(small_mace, crystal):
-    model = small_mace().train()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_atom_without_edges_trains(backend, small_mace, crystal):
+    model = small_mace(backend=backend).train()
     prediction = model(graph_of(model, crystal[:1][[0]]), compute_stress=True)
     prediction.energy.sum().backward()
     single = crystal[:1]
@@ -110,11 +123,36 @@ def test_an_atom_without_edges_trains(small_mace, crystal):
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_positions_that_carry_gradients_keep_them(small_mace, water):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_positions_that_carry_gradients_keep_them(backend, small_mace, water):
     """An energy inside a larger differentiable program."""
-    model = small_mace()
+    model = small_mace(backend=backend)
     graph = graph_of(model, water)
     positions = graph.positions.requires_grad_()
     energy = model(graph, compute_forces=False).energy.sum()
     (gradient,) = torch.autograd.grad(energy, positions)
     torch.testing.assert_close(-gradient, model(graph).forces)
+
+
+def test_gradients_by_parameters_are_not_computed_for_forces(
+    small_mace, crystal, monkeypatch
+):
+    """The running backward pass says what it is for, and all is wanted again after it."""
+    seen = []
+    grad = torch.autograd.grad
+
+    def watched(energy, vectors, **options):
+        seen.append(edges.scope.parameters)
+        return grad(energy, vectors, **options)
+
+    model = small_mace(backend="chunked").train()
+    graph = graph_of(model, crystal)
+    edges = Neighborhoods.of(graph)
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    monkeypatch.setattr(Neighborhoods, "of", lambda _: edges)
+    prediction = model(graph)
+    assert seen == [False]
+    assert edges.scope.parameters
+    prediction.energy.sum().backward()
+    weights = [model.get_parameter(f"interactions.{i}.linear.weight") for i in (0, 1)]
+    assert all(weight.grad.any() for weight in weights)

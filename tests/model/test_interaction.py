@@ -3,13 +3,13 @@ import torch
 
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph
-from mace_train.model.blocks import deal
 from mace_train.model.interaction import Interaction
 from mace_train.model.irreps import Layout, spherical_harmonics
 from mace_train.model.neighborhoods import Neighborhoods
 from mace_train.model.radial import RadialEmbedding
 
 KINDS = ["plain", "residual", "density", "density_residual"]
+BACKENDS = ["plain", "chunked"]
 
 
 def interaction(kind, **changes):
@@ -32,43 +32,65 @@ def surroundings(crystal):
     elements = ElementTable((1, 8, 14))
     graph = AtomicGraph.from_atoms(crystal, elements=elements, r_max=3.0)
     edges = Neighborhoods.of(graph)
-    numbers = graph.atomic_numbers[edges.sender], graph.atomic_numbers[edges.receiver]
+    ends = edges.pair_sender, edges.pair_receiver
     radial = RadialEmbedding(3.0, 5, cutoff_p=5, agnesi=False)
-    basis = radial(edges.edge_vectors.norm(dim=1), *numbers)
-    dealt = deal(graph.element_index, 3, size=2)
+    lengths = edges.pair_vectors.norm(dim=1)
+    basis = radial(lengths, *(graph.atomic_numbers[atoms] for atoms in ends))
     features = torch.randn(4, graph.num_nodes, 4, dtype=torch.float64)
-    return features, basis, spherical_harmonics(edges.edge_vectors, 2), edges, dealt
+    return features, basis, spherical_harmonics(edges.pair_vectors, 2), edges
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_residual_is_handed_on_by_residual_kinds_alone(kind, surroundings):
-    message, residual = interaction(kind)(*surroundings)
+def test_a_residual_is_handed_on_by_residual_kinds_alone(kind, backend, surroundings):
+    message, residual = interaction(kind)(*surroundings, backend=backend)
     assert message.shape == (9, 5, 4)
     assert (residual is not None) == kind.endswith("residual")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["plain", "residual"])
-def test_the_message_is_divided_by_the_mean_number_of_neighbors(kind, surroundings):
+def test_the_message_is_divided_by_the_mean_number_of_neighbors(
+    kind, backend, surroundings
+):
     (one, _), (other, _) = (
-        interaction(kind, avg_num_neighbors=number)(*surroundings)
+        interaction(kind, avg_num_neighbors=number)(*surroundings, backend=backend)
         for number in (10.0, 20.0)
     )
     torch.testing.assert_close(one, 2 * other)
 
 
-def test_the_message_is_divided_by_one_plus_the_density(surroundings):
-    _, basis, _, edges, _ = surroundings
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_message_is_divided_by_one_plus_the_density(backend, surroundings):
+    _, basis, _, edges = surroundings
     dense, plain = interaction("density_residual"), interaction("residual")
     plain.load_state_dict(
         {name: value for name, value in dense.state_dict().items() if "density" not in name}
     )
     weight = dense.get_parameter("density_fn.layer0.weight") / 5**0.5
-    density = edges.sum_to_receivers(torch.tanh((basis @ weight) ** 2))
-    found, expected = dense(*surroundings)[0], plain(*surroundings)[0]
+    density = edges.sum_to_receivers(torch.tanh((edges.of_edges(basis) @ weight) ** 2))
+    found, expected = (m(*surroundings, backend=backend)[0] for m in (dense, plain))
     torch.testing.assert_close(found, expected * 10.0 / (1 + density))
 
 
-def test_kinds_without_residual_map_the_message_by_element(surroundings):
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_that_are_alike_by_element_may_be_told_so(kind, surroundings):
+    """The first layer's shortcut gives what the general way gives."""
+    _, basis, harmonics, edges = surroundings
+    scalars = Layout(4, (0,))
+    features = torch.randn(3, 4, dtype=torch.float64)[edges.element_index][None]
+    told, untold = (
+        interaction(kind, layout_in=scalars, alike_by_element=alike)
+        for alike in (True, False)
+    )
+    found, expected = (
+        module(features, basis, harmonics, edges, backend="chunked")[0]
+        for module in (told, untold)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_kinds_without_residual_map_the_message_by_element():
     module = interaction("plain")
     assert module.skip_tp.weight.numel() == 3 * 4 * 3 * 4
     assert interaction("residual").skip_tp.weight.numel() == 2 * 4 * 3 * 4

@@ -1,13 +1,15 @@
 """The whole model against mace-torch, for every kind; see make_variants.py."""
 
-import json
-from functools import cache
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from official_variants import (
+    NUM_STRUCTURES,
+    graph_of,
+    load,
+    official,
+    structure,
+    variants,
+)
 
 from mace_train.elements import MP0_ATOMIC_NUMBERS
 from mace_train.graph import AtomicGraph
@@ -15,7 +17,7 @@ from mace_train.model import MACE
 
 # Two programs that order the same sums differently, in float64, energies of order 10 eV.
 EXACT = 1e-10
-NUM_STRUCTURES = 3
+BACKENDS = ["plain", "chunked"]
 MP0 = {
     "hidden_irreps": "128x0e + 128x1o",
     "max_ell": 3,
@@ -38,50 +40,11 @@ MP0 = {
 }
 
 
-@cache
-def official() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).with_name("variants.npz")) as archive:
-        return dict(archive)
-
-
-def variants() -> list[str]:
-    return sorted({name.split("/")[0] for name in official()} - {"structure"})
-
-
-def load(variant: str) -> MACE:
-    arrays = official()
-    model = MACE(**json.loads(str(arrays[f"{variant}/arguments"]))).to(torch.float64)
-    prefix = f"{variant}/parameter/"
-    weights = {
-        name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)
-    }
-    assert set(weights) == {name for name, _ in model.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert parameter.shape == weights[name].shape, name
-        parameter.data = torch.from_numpy(weights[name])
-    return model.eval()
-
-
-def structure(index: int) -> Atoms:
-    parts = ("numbers", "positions", "cell", "pbc")
-    numbers, positions, cell, pbc = (official()[f"structure/{index}/{p}"] for p in parts)
-    return Atoms(numbers, positions, cell=cell, pbc=pbc)
-
-
-def graph_of(model: MACE, index: int, dtype=torch.float64) -> AtomicGraph:
-    # mace-torch evaluated the frames with its default head, the last of two.
-    return AtomicGraph.from_atoms(
-        structure(index),
-        elements=model.elements,
-        r_max=model.r_max,
-        head=model.heads.index("Default"),
-        dtype=dtype,
-    )
-
-
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("variant", variants())
-def test_predictions_are_those_of_mace_torch(variant):
+def test_predictions_are_those_of_mace_torch(variant, backend):
     model = load(variant)
+    model.backend = backend
     for index in range(NUM_STRUCTURES):
         prediction = model(graph_of(model, index), compute_stress=True)
         expected = {
@@ -99,9 +62,11 @@ def test_predictions_are_those_of_mace_torch(variant):
             torch.testing.assert_close(found, value, atol=EXACT, rtol=0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("variant", ["tensors", "density_agnesi_zbl"])
-def test_single_precision_agrees_to_its_digits(variant):
+def test_single_precision_agrees_to_its_digits(variant, backend):
     model = load(variant)
+    model.backend = backend
     exact = model(graph_of(model, 1), compute_stress=True)
     single = model.to(torch.float32)
     found = single(graph_of(single, 1, torch.float32), compute_stress=True)
@@ -189,8 +154,9 @@ def test_descriptors_are_the_features_of_all_layers(crystal, small_mace):
     assert model(graph).node_features.shape == (5, 4 * 4 + 4)
 
 
-def test_a_model_is_deterministic(crystal, small_mace):
-    model = small_mace().train()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_is_deterministic(backend, crystal, small_mace):
+    model = small_mace(backend=backend).train()
     graph = AtomicGraph.from_atoms(crystal, elements=model.elements, r_max=4.0)
     gradients = []
     for _ in range(2):

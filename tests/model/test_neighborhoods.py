@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from made_neighborhoods import GRAPHS, some_graph
 
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph
@@ -8,70 +11,62 @@ from mace_train.model.neighborhoods import Neighborhoods
 ELEMENTS = ElementTable((1, 8, 14))
 
 
-@pytest.fixture
-def graph(crystal):
+@pytest.fixture(params=["crystal", "awkward"])
+def graph(request, crystal):
+    if request.param == "awkward":
+        return some_graph()
     return AtomicGraph.from_atoms(crystal, elements=ELEMENTS, r_max=4.0)
 
 
-def shuffled(graph):
-    order = torch.randperm(graph.num_edges)
-    return AtomicGraph(
-        **{
-            **vars(graph),
-            "edge_index": graph.edge_index[:, order],
-            "unit_shifts": graph.unit_shifts[order],
-        }
-    )
-
-
-def real_edges(edges):
-    """Sorted (sender, receiver, vector) of the edges within reach."""
-    near = edges.edge_vectors.norm(dim=1) < 50
-    table = [edges.sender[:, None], edges.receiver[:, None], edges.edge_vectors]
-    return sorted(torch.cat(table, dim=1)[near].tolist())
-
-
-def test_all_edges_are_there_once_with_their_vectors(graph):
-    edges = Neighborhoods.of(graph)
+def edge_vectors(graph):
     sender, receiver = graph.edge_index
-    vectors = graph.positions[receiver] - graph.positions[sender]
-    vectors = vectors + graph.unit_shifts @ graph.cell[0]
-    expected = torch.cat([sender[:, None], receiver[:, None], vectors], dim=1)
-    found = torch.tensor(real_edges(edges))
-    torch.testing.assert_close(found, torch.tensor(sorted(expected.tolist())))
+    shifts = graph.unit_shifts @ graph.cell[0]
+    return graph.positions[receiver] - graph.positions[sender] + shifts
 
 
-def test_a_block_has_one_receiver(graph):
+def test_an_edge_has_the_vector_of_its_pair_in_its_direction(graph):
     edges = Neighborhoods.of(graph)
-    receivers = edges.receiver.view(-1, edges.block_size)
-    assert (receivers == edges.block_receiver[:, None]).all()
+    assert torch.equal(torch.stack([edges.sender, edges.receiver]), graph.edge_index)
+    found = edges.of_edges(edges.pair_vectors) * edges.tables.edge_sign[:, None]
+    torch.testing.assert_close(found, edge_vectors(graph))
 
 
-def test_the_order_of_edges_does_not_matter(graph):
-    expected = torch.tensor(real_edges(Neighborhoods.of(graph)))
-    found = torch.tensor(real_edges(Neighborhoods.of(shuffled(graph))))
-    torch.testing.assert_close(found, expected)
-
-
-def test_empty_slots_hold_edges_beyond_every_cutoff(graph):
+def test_the_ends_of_a_pair_are_those_of_its_edges(graph):
     edges = Neighborhoods.of(graph)
-    lengths = edges.edge_vectors.norm(dim=1)
-    empty = lengths > 4.0
-    assert int(empty.sum()) == edges.sender.shape[0] - graph.num_edges > 0
-    assert (lengths[empty] > 6).all()
-    assert (edges.sender[empty] == edges.receiver[empty]).all()
+    ends = torch.stack([edges.pair_sender, edges.pair_receiver])
+    ends = ends[:, edges.tables.edge_pair]
+    forward = edges.tables.edge_sign > 0
+    assert torch.equal(torch.where(forward, ends, ends.flip(0)), graph.edge_index)
 
 
 def test_sums_go_to_receivers(graph):
     edges = Neighborhoods.of(graph)
-    real = (edges.edge_vectors.norm(dim=1) < 4.0).double()
-    counts = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).double()
-    torch.testing.assert_close(edges.sum_to_receivers(real), counts)
-    in_blocks = real.view(-1, edges.block_size).sum(1)
-    torch.testing.assert_close(edges.sum_blocks(in_blocks), counts)
+    ones = torch.ones(graph.num_edges, 2)
+    counts = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes)
+    assert torch.equal(edges.sum_to_receivers(ones), counts[:, None].expand(-1, 2).float())
 
 
-def test_a_graph_without_edges_has_no_neighborhoods():
-    edges = Neighborhoods.of(AtomicGraph.empty())
-    assert edges.edge_vectors.shape == (0, 3)
-    assert edges.sum_to_receivers(torch.zeros(0, 2)).shape == (0, 2)
+def test_tables_that_a_graph_brings_are_used(graph, monkeypatch):
+    expected = Neighborhoods.of(graph)
+    brought = graph.with_tables()
+    monkeypatch.setattr("mace_train.index_tables.IndexTables.build", None)
+    found = Neighborhoods.of(brought)
+    assert found.tables is brought.tables
+    assert torch.equal(found.pair_vectors, expected.pair_vectors)
+
+
+def test_pairs_follow_positions_that_change_under_kept_tables(graph):
+    moved = replace(graph.with_tables(), positions=graph.positions * 1.1)
+    expected = Neighborhoods.of(replace(moved, tables=None))
+    assert torch.equal(Neighborhoods.of(moved).pair_vectors, expected.pair_vectors)
+
+
+@pytest.mark.parametrize("name", ["no edges", "no atoms"])
+def test_a_graph_without_edges_has_no_pairs(name):
+    edges = Neighborhoods.of(GRAPHS[name]())
+    assert edges.pair_vectors.shape == (0, 3)
+    assert edges.sum_to_receivers(torch.zeros(0, 2)).shape == (edges.num_nodes, 2)
+
+
+def test_all_gradients_are_wanted_at_first():
+    assert Neighborhoods.of(some_graph()).scope.parameters

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from mace_train.model.neighborhoods import GradientScope
 from mace_train.model.radial import (
     SILU_NORMALIZATION,
     AgnesiTransform,
@@ -12,6 +13,8 @@ from mace_train.model.radial import (
     polynomial_envelope,
 )
 
+BACKENDS = ["plain", "chunked"]
+
 
 def lengths(*values):
     return torch.tensor(values, dtype=torch.float64)
@@ -19,7 +22,7 @@ def lengths(*values):
 
 def test_the_envelope_leaves_one_and_reaches_zero_smoothly():
     x = torch.linspace(0, 6, 601, dtype=torch.float64, requires_grad=True)
-    envelope = polynomial_envelope(x, torch.tensor(5.0, dtype=torch.float64), p=5)
+    envelope = polynomial_envelope(x, 5.0, p=5)
     (slope,) = torch.autograd.grad(envelope.sum(), x, create_graph=True)
     (curvature,) = torch.autograd.grad(slope.sum(), x)
     at_cutoff = 500
@@ -78,10 +81,11 @@ def test_silu_has_unit_second_moment_of_a_normal_variable():
     assert moment == pytest.approx(1, abs=5e-3)  # e3nn's constant is a sampled estimate
 
 
-def test_the_radial_mlp_divides_by_the_root_of_its_inputs():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_radial_mlp_divides_by_the_root_of_its_inputs(backend):
     mlp = RadialMLP([3, 4, 5])
     x = torch.randn(7, 3)
-    hidden, matrix = mlp(x)
+    hidden, matrix = mlp(x, backend=backend, scope=GradientScope())
     first, last = (parameter.detach() for parameter in mlp.parameters())
     expected = torch.nn.functional.silu(x @ first / 3**0.5) * SILU_NORMALIZATION
     torch.testing.assert_close(hidden @ matrix, expected @ last / 4**0.5)
@@ -91,6 +95,16 @@ def test_the_radial_mlp_divides_by_the_root_of_its_inputs():
     ]
 
 
-def test_the_radial_mlp_gives_exactly_zero_for_zero():
-    hidden, _ = RadialMLP([3, 4, 4, 5])(torch.zeros(2, 3))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_radial_mlp_gives_exactly_zero_for_zero(backend):
+    mlp = RadialMLP([3, 4, 4, 5])
+    hidden, _ = mlp(torch.zeros(2, 3), backend=backend, scope=GradientScope())
     assert (hidden == 0).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_radial_mlp_without_hidden_layers_is_a_matrix(backend):
+    x = torch.randn(7, 3)
+    hidden, matrix = RadialMLP([3, 5])(x, backend=backend, scope=GradientScope())
+    assert torch.equal(hidden, x)
+    assert matrix.shape == (3, 5)

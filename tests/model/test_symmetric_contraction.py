@@ -4,10 +4,18 @@ from math import factorial
 import numpy as np
 import pytest
 import torch
+from made_neighborhoods import lone_atoms
 
 from mace_train.model.irreps import Layout
+from mace_train.model.neighborhoods import Neighborhoods
 from mace_train.model.symmetric_contraction import ProductBasis, SymmetricContraction
 from mace_train.model.wigner import product_basis
+
+BACKENDS = ["plain", "chunked"]
+
+
+def atoms_of(element):
+    return Neighborhoods.of(lone_atoms(element.tolist()))
 
 
 def contraction(**changes):
@@ -30,13 +38,15 @@ def as_in_the_paper(module, message, element, max_ell=2):
     return results
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("correlation", [1, 2, 3])
-def test_it_is_the_contraction_of_the_paper(correlation):
+def test_it_is_the_contraction_of_the_paper(correlation, backend):
     module = contraction(correlation=correlation)
     message = torch.randn(9, 5, 3, dtype=torch.float64)
     element = torch.tensor([0, 3, 3, 1, 0])
     expected = as_in_the_paper(module, message, element)
-    for found, block in zip(module(message, element), expected, strict=True):
+    blocks = module(message, atoms_of(element), backend=backend)
+    for found, block in zip(blocks, expected, strict=True):
         torch.testing.assert_close(found, block)
 
 
@@ -56,12 +66,13 @@ def test_weights_have_official_names_and_initial_spread():
     assert spread == pytest.approx(1 / 51, rel=0.02)
 
 
-def test_a_basis_from_a_file_is_used_as_it_is():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_basis_from_a_file_is_used_as_it_is(backend):
     """Two files that differ in their paths but not in what they mean give the same."""
     message = torch.randn(9, 5, 3, dtype=torch.float64)
-    element = torch.tensor([0, 3, 3, 1, 0])
+    atoms = atoms_of(torch.tensor([0, 3, 3, 1, 0]))
     module = contraction()
-    expected = [block.detach() for block in module(message, element)]
+    expected = [block.detach() for block in module(message, atoms, backend="plain")]
 
     state = module.state_dict()
     for part in module.contractions:
@@ -78,7 +89,8 @@ def test_a_basis_from_a_file_is_used_as_it_is():
     reader.load_state_dict(state)
 
     assert reader.get_parameter("contractions.1.weights_max").shape[1] < 24
-    for found, block in zip(reader(message, element), expected, strict=True):
+    blocks = reader(message, atoms, backend=backend)
+    for found, block in zip(blocks, expected, strict=True):
         torch.testing.assert_close(found, block)
     assert set(reader.state_dict()) == set(state)
 
@@ -95,10 +107,23 @@ def reduced_basis(basis, polynomials):
     return kept.reshape(*basis.shape[:-1], -1), torch.from_numpy(polynomials.mixing)
 
 
-def test_the_residual_is_added_after_the_linear_map():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_of_elements_that_are_absent_have_no_gradient(backend):
+    module = contraction(correlation=2)
+    message = torch.randn(9, 3, 3, dtype=torch.float64)
+    atoms = atoms_of(torch.tensor([2, 0, 2]))
+    torch.cat(module(message, atoms, backend=backend)).sum().backward()
+    for weight in module.parameters():
+        assert (weight.grad[[1, 3]] == 0).all()
+        assert weight.grad[[0, 2]].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_residual_is_added_after_the_linear_map(backend):
     product = ProductBasis(2, Layout(3, (0, 1)), correlation=2, num_elements=2).double()
     message = torch.randn(9, 4, 3, dtype=torch.float64)
     residual = torch.randn(4, 4, 3, dtype=torch.float64)
-    element = torch.tensor([0, 1, 1, 0])
-    without = product(message, None, element)
-    torch.testing.assert_close(product(message, residual, element), without + residual)
+    atoms = atoms_of(torch.tensor([0, 1, 1, 0]))
+    without = product(message, None, atoms, backend=backend)
+    found = product(message, residual, atoms, backend=backend)
+    torch.testing.assert_close(found, without + residual)

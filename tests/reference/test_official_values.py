@@ -7,6 +7,7 @@ Python that has mace-torch, it writes every supported architecture afresh to com
 import lzma
 import os
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ase.io import read
 from mace_train.calculator import MACECalculator
 from mace_train.checkpoints.model_file import load_model, save_model
 from mace_train.graph import AtomicGraph
+from mace_train.model.backends import Backend
 
 HERE = Path(__file__).parent
 NAMES = ("mp0_small", "mp0_medium", "mp0b3")
@@ -25,9 +27,17 @@ TOLERANCE = 1e-10  # eV, eV/Å, eV/Å^3 in float64: only the order of sums diffe
 SINGLE = 1e-2  # eV, eV/Å in float32, where repulsion reaches 5 keV
 
 
-def compare(path: Path, values: Path, structures: Path, *, dtype: str, tolerance: float):
+def compare(
+    path: Path,
+    values: Path,
+    structures: Path,
+    *,
+    dtype: str,
+    tolerance: float,
+    backend: Backend = "auto",
+):
     """Compare energies, forces, stresses and node energies of all structures."""
-    model = load_model(path, dtype=dtype)
+    model = load_model(path, dtype=dtype, backend=backend)
     head = model.heads.index("Default")
     with np.load(values) as reference:
         for place, atoms in enumerate(read(structures, ":")):
@@ -63,16 +73,18 @@ def official(request, tmp_path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("backend", ["plain", "chunked"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float64", TOLERANCE), ("float32", SINGLE)]
 )
-def test_official_files_give_the_values_of_mace_torch(official, dtype, tolerance):
+def test_official_files_give_the_values_of_mace_torch(official, dtype, tolerance, backend):
     compare(
         official,
         HERE / f"{official.stem}.npz",
         HERE / "structures.extxyz",
         dtype=dtype,
         tolerance=tolerance,
+        backend=backend,
     )
 
 
@@ -113,6 +125,12 @@ def test_every_architecture_that_mace_torch_writes_gives_its_values(tmp_path):
     subprocess.run(command, check=True)
     paths = sorted(tmp_path.glob("*.model"))
     assert len(paths) > 15
-    for path in paths:
-        values = path.with_suffix(".npz")
-        compare(path, values, structures, dtype="float64", tolerance=TOLERANCE)
+    for path, backend in product(paths, ("plain", "chunked")):
+        compare(
+            path,
+            path.with_suffix(".npz"),
+            structures,
+            dtype="float64",
+            tolerance=TOLERANCE,
+            backend=backend,
+        )
