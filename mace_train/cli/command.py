@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mace_train import __version__
+from mace_train.cli.allocator import keep_freed_memory
 from mace_train.cli.help import help_text
 from mace_train.cli.problems import ConfigError
 
@@ -51,6 +52,7 @@ def run_command(config_name: str) -> None:
         config_name: ``train``, ``prepare`` or ``evaluate``.
     """
     _wait_without_spinning()
+    keep_freed_memory()
     words = sys.argv[1:]
     if "-h" in words or "--help" in words:
         _write(help_text(config_name, words))

@@ -17,6 +17,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mace_train.checkpoints.model_file import load_model, save_model
 from mace_train.checkpoints.probes import make_probes
+from mace_train.cli.allocator import describe_allocator
+from mace_train.cli.arithmetic import default_dtype, denormals_flushed
 from mace_train.cli.command import Interrupted, is_first_rank
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.hydra_application import in_local_sweep
@@ -69,7 +71,7 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         folder.logging(),
         _stopped_gracefully(folder),
         _out_of_memory_explained(),
-        _denormals_flushed(),
+        denormals_flushed(),
     ):
         return _run(config, folder, settings)
 
@@ -84,6 +86,7 @@ def _run(
     config: dict[str, Any], folder: RunFolder, settings: TrainerSettings
 ) -> dict[str, dict[str, Any]]:
     logger.info("run folder: %s", folder.path)
+    logger.info("memory: %s", describe_allocator())
     checkpoint = folder.starting_point(config["resume"])
     saved = None if checkpoint is None else read_checkpoint(checkpoint)
     datamodule, model = _data_and_model(config)
@@ -142,7 +145,7 @@ def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
         return datamodule, parent
     torch.manual_seed(config["seed"])
     statistics = datamodule.statistics
-    with _default_dtype(DTYPES[config["dtype"]]):
+    with default_dtype(DTYPES[config["dtype"]]):
         model: MACE = construct(
             config["model"],
             atomic_numbers=statistics.atomic_numbers,
@@ -215,7 +218,7 @@ def _report(
     datamodule: MACEDataModule,
 ) -> dict[str, dict[str, Any]]:
     """Write the model file of the best epoch, and what it comes to on each split."""
-    model = load_model(folder.best)
+    model = load_model(folder.best, backend=config["model"]["backend"])
     num_probes = config["checkpoint"]["probe_frames"]
     graphs = datamodule.probe_graphs(num_probes) if num_probes else []
     record = {
@@ -240,27 +243,6 @@ def _report(
     logger.info("results, figures, checkpoints and log: %s", folder.path)
     logger.info("next: mace-evaluate checkpoint=%s data.test=FILE", folder.model)
     return results
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Constants and initial weights made in this dtype are exact to its last digit."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """Take numbers below 1e-38 for zero: training makes them, and they slow a CPU."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 @contextmanager

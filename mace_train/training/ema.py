@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch_ema import ExponentialMovingAverage
 
 from mace_train.constraints import Fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
@@ -48,14 +48,27 @@ class AveragedWeights:
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self._model = model
-        self._names = [name for name, _ in self._trainable()]
-        self._average = ExponentialMovingAverage(
-            [parameter for _, parameter in self._trainable()], decay=decay
-        )
+        trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        self._names = [name for name, _ in trainable]
+        self._parameters = [parameter for _, parameter in trainable]
+        self._average = ExponentialMovingAverage(self._parameters, decay=decay)
 
-    def update(self) -> None:
-        """Take in the present weights; called after every step of the optimizer."""
-        self._average.update()
+    def update(self, share_taken: Tensor | float = 1.0) -> None:
+        """Take in the present weights; called after every step of the optimizer.
+
+        Args:
+            share_taken: 1; or 0, perhaps on the device alone, if the step was left out.
+        """
+        average = self._average
+        average.num_updates = (average.num_updates or 0) + 1
+        decay = min(average.decay, (1 + average.num_updates) / (10 + average.num_updates))
+        averages = average.shadow_params
+        weights = [parameter.detach() for parameter in self._parameters]
+        share = (1 - decay) * share_taken
+        if isinstance(share, torch.Tensor):
+            torch._foreach_lerp_(averages, weights, [share.to(w.dtype) for w in weights])
+        else:
+            torch._foreach_lerp_(averages, weights, share)
 
     def swapped_in(self) -> AbstractContextManager[None]:
         """While this context lasts, the model has the averaged weights."""
@@ -85,10 +98,6 @@ class AveragedWeights:
         for name, average in zip(self._names, self._average.shadow_params):
             average.copy_(saved[name])
         self._average.num_updates = state["num_updates"]
-
-    def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
-        named = self._model.named_parameters()
-        return ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
     def _by_name(self) -> dict[str, Tensor]:
         return dict(zip(self._names, self._average.shadow_params))

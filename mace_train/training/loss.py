@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mace_train.constraints import NonNegativeFloat, PositiveFloat
@@ -91,11 +91,13 @@ class Loss(ABC):
         """
         labels = graph.labels
         assert labels is not None, "a loss needs labels"
-        nothing = prediction.energy.new_zeros(())
+        nothing = prediction.interaction_energy.new_zeros(())
         sums, counts = [nothing] * 3, [nothing.double()] * 3
         if self.energy_weight:
-            num_atoms = torch.bincount(graph.graph_index, minlength=graph.num_graphs)
-            error = (prediction.energy - labels.energy) / num_atoms.clamp(min=1)
+            num_atoms = count_atoms(graph).clamp(min=1)
+            # Energies may be in float64 beside a float32 model: total energies of 1e6 eV
+            # differ by far less than float32 tells.
+            error = ((prediction.energy - labels.energy) / num_atoms).to(nothing.dtype)
             penalty = self.penalty(error, labels.energy_weight)
             present = labels.energy_weight > 0
             sums[0], counts[0] = _sum_present(penalty, labels.frame_weight, present=present)
@@ -114,8 +116,8 @@ class Loss(ABC):
             penalty = self.penalty(error, labels.stress_weight[:, None, None])
             present = labels.stress_weight > 0
             sums[2], counts[2] = _sum_present(penalty, labels.frame_weight, present=present)
-        weights = torch.tensor(list(self.weights.values()), dtype=nothing.dtype)
-        return torch.stack(sums) * weights.to(nothing.device), torch.stack(counts)
+        weighed = [weight * value for weight, value in zip(self.weights.values(), sums)]
+        return torch.stack(weighed), torch.stack(counts)
 
     def __call__(self, prediction: Prediction, graph: AtomicGraph) -> Float[Tensor, ""]:
         """The loss of one batch."""
@@ -180,10 +182,16 @@ class UniversalLoss(Loss):
     ) -> Float[Tensor, "nodes 3"]:
         """Huber function of weight times error, narrower where the force is large."""
         size = torch.linalg.vector_norm(weight * reference, dim=-1)
-        bounds = torch.tensor(FORCE_BOUNDS, dtype=size.dtype, device=size.device)
-        factors = torch.tensor(FORCE_FACTORS, dtype=size.dtype, device=size.device)
-        delta = self.huber_delta * factors[torch.bucketize(size, bounds, right=True)]
+        delta = torch.full_like(size, self.huber_delta * FORCE_FACTORS[0])
+        for bound, factor in zip(FORCE_BOUNDS, FORCE_FACTORS[1:]):
+            delta = torch.where(size >= bound, self.huber_delta * factor, delta)
         return _huber(weight * error, delta[:, None].expand_as(error))
+
+
+def count_atoms(graph: AtomicGraph) -> Int[Tensor, " graphs"]:
+    """Number of atoms of each structure (`torch.bincount` would wait for a GPU)."""
+    counts = graph.graph_index.new_zeros(graph.num_graphs)
+    return counts.index_add(0, graph.graph_index, torch.ones_like(graph.graph_index))
 
 
 def total_loss(sums: Float[Tensor, " 3"], counts: Float[Tensor, " 3"]) -> Float[Tensor, ""]:

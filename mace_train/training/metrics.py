@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mace_train.graph import AtomicGraph
 from mace_train.model.derivatives import Prediction
+from mace_train.training.loss import count_atoms
 from mace_train.training.ranks import sum_over_ranks
 
 Quantity = Literal["energy_per_atom", "forces", "stress"]
@@ -60,8 +61,8 @@ class ErrorSums:
         labels = graph.labels
         assert labels is not None, "errors need labels"
         self.add_size(graph.num_graphs, graph.num_nodes)
-        num_atoms = torch.bincount(graph.graph_index, minlength=graph.num_graphs)
-        energy_error = (prediction.energy.detach().double() - labels.energy) / num_atoms
+        energy_error = prediction.energy.detach().double() - labels.energy
+        energy_error = energy_error / count_atoms(graph)
         self.add_errors("energy_per_atom", energy_error, present=labels.energy_weight > 0)
         if prediction.forces is not None:
             error = prediction.forces.detach().double() - labels.forces

@@ -14,7 +14,6 @@ of their own, asked at the right moment:
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,10 @@ import torch
 from mace_train.checkpoints.training_checkpoint import CHECKPOINT_KEY, FORMAT_VERSION
 from mace_train.graph import AtomicGraph
 from mace_train.training.ema import AveragedWeights, WeightAverage
-from mace_train.training.guard import raise_non_finite
+from mace_train.training.epoch_sums import EpochSums
+from mace_train.training.guard import GuardedStep, StepGuard
 from mace_train.training.loss import total_loss
-from mace_train.training.metrics import ErrorSums
+from mace_train.training.optim import use_fused_steps
 from mace_train.training.ranks import require_equal_settings, sum_over_ranks
 from mace_train.training.resume import require_same_architecture, require_same_weights
 from mace_train.training.stages import EarlyStopping, Stages, StageTwo
@@ -94,10 +94,8 @@ class MACEModule(lightning.LightningModule):
         self._swapped = ExitStack()
         self._batch: AtomicGraph | None = None
         self._bad_sums = torch.zeros(())
-        self._train_terms = self._valid_terms = torch.zeros(2, 3, dtype=torch.float64)
-        self._valid_errors: ErrorSums | None = None
-        self._num_frames = 0
-        self._began = self._train_seconds = 0.0
+        self._guard: StepGuard | None = None
+        self._sums = EpochSums()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Lightning asks for the optimizer."""
@@ -108,6 +106,8 @@ class MACEModule(lightning.LightningModule):
         settings = (self.loss, self.optimizer, self.ema, self.stages.stage_two, self.seed)
         require_equal_settings(repr((settings, self.model.hyperparameters)))
         self.train()
+        is_late = self.device.type != "cpu"
+        self._guard = StepGuard(self.model, frame_name=self.frame_name, is_late=is_late)
         self.averaged = self.ema.follow(self.model)
         if self.averaged is not None and self._averaged_state is not None:
             self.averaged.load_state_dict(self._averaged_state)
@@ -127,10 +127,13 @@ class MACEModule(lightning.LightningModule):
             self.stages.begin_stage_two()
             self.loss = self.stages.stage_two.loss(self.loss)
             logger.info("stage two begins with epoch %d: %s", self.current_epoch, self.loss)
-        self._train_terms = torch.zeros(2, 3, dtype=torch.float64, device=self.device)
-        self._valid_errors = None
-        self._num_frames = 0
-        self._began = time.perf_counter()
+        self._sums = EpochSums(self.device)
+
+    def transfer_batch_to_device(
+        self, batch: AtomicGraph, device: torch.device, dataloader_idx: int
+    ) -> AtomicGraph:
+        """Send a batch on its way; from page-locked memory this does not wait."""
+        return batch.to(device, non_blocking=True)
 
     def on_train_batch_start(self, batch: AtomicGraph, batch_idx: int) -> None:
         """Set the learning rate of this step."""
@@ -160,8 +163,7 @@ class MACEModule(lightning.LightningModule):
         bad_sums = (~torch.isfinite(sums.detach())).sum().double()
         totals = sum_over_ranks(torch.cat([counts, bad_sums[None]]))
         self._bad_sums = totals[3]
-        self._train_terms += torch.stack([sums.detach().double(), counts])
-        self._num_frames += batch.num_graphs
+        self._sums.add_step(sums, counts, num_frames=batch.num_graphs)
         loss = total_loss(sums, totals[:3])
         if self.trainer.world_size > 1:
             # Every parameter takes part on every rank, with or without frames: DDP waits
@@ -182,24 +184,23 @@ class MACEModule(lightning.LightningModule):
             NonFiniteError: On every rank alike; it names the frames of the batch.
         """
         norm = self.optimizer.clip(self.model)
-        if not bool(torch.isfinite(norm) & (self._bad_sums == 0)):
-            assert self._batch is not None
-            where = f"epoch {self.current_epoch}, step {self.global_step}"
-            raise_non_finite(
-                self._batch, self.model, where=where, frame_name=self.frame_name
-            )
+        assert self._batch is not None
+        assert self._guard is not None
+        where = f"epoch {self.current_epoch}, step {self.global_step}"
+        is_bad = ~torch.isfinite(norm) | (self._bad_sums > 0)
+        self._guard.watch(is_bad, GuardedStep(self._batch, where), optimizer=optimizer)
 
     def on_train_batch_end(self, outputs: Any, batch: AtomicGraph, batch_idx: int) -> None:
         """Take the new weights into the average."""
         self._batch = None
         if self.averaged is not None:
-            self.averaged.update()
-        self._train_seconds = time.perf_counter() - self._began
+            assert self._guard is not None
+            self.averaged.update(self._guard.share_taken)
+        self._sums.end_step()
 
     def on_validation_start(self) -> None:
         """Validate with the averaged weights."""
-        self._valid_terms = torch.zeros(2, 3, dtype=torch.float64, device=self.device)
-        self._valid_errors = ErrorSums()
+        self._sums.begin_validation()
         if self.averaged is not None:
             self._swapped.enter_context(self.averaged.swapped_in())
 
@@ -207,9 +208,7 @@ class MACEModule(lightning.LightningModule):
         """Add a batch to the sums of the validation."""
         prediction = self.model(batch, compute_forces=True, compute_stress=True)
         sums, counts = self.loss.terms(prediction, batch)
-        self._valid_terms += torch.stack([sums.detach().double(), counts])
-        assert self._valid_errors is not None
-        self._valid_errors.add(prediction, batch)
+        self._sums.add_validation(sums, counts, prediction=prediction, graph=batch)
 
     def on_validation_end(self) -> None:
         """Go on with the trained weights."""
@@ -217,26 +216,19 @@ class MACEModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Sum up the epoch over all ranks, and decide how the run goes on."""
-        train_loss = total_loss(*sum_over_ranks(self._train_terms)).item()
-        valid_loss, errors = None, ErrorSums().results()
-        if self._valid_errors is not None:
-            valid_loss = total_loss(*sum_over_ranks(self._valid_terms)).item()
-            self._valid_errors.all_reduce(self.device)
-            errors = self._valid_errors.results()
-        num_frames = torch.tensor([float(self._num_frames)], device=self.device)
-        num_frames = sum_over_ranks(num_frames).item()
+        assert self._guard is not None
+        self._guard.settle()
+        results = self._sums.results()
         self.row = {
             "epoch": self.current_epoch,
             "step": self.global_step,
             "stage": self.stages.current,
             "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": train_loss,
-            "valid/loss": valid_loss,
-            **{f"valid/{k}": v for k, v in errors.items() if not k.startswith("num_")},
-            "seconds": time.perf_counter() - self._began,
-            "frames_per_second": num_frames / max(self._train_seconds, 1e-9),
+            **results,
         }
+        train_loss, valid_loss = results["train/loss"], results["valid/loss"]
         monitored = train_loss if valid_loss is None else valid_loss
+        assert monitored is not None
         self.is_best = self.stages.best.update(monitored, epoch=self.current_epoch)
         if self.stages.current == 1:
             self.schedule.observe(monitored)
@@ -253,7 +245,7 @@ class MACEModule(lightning.LightningModule):
 
     def running_loss(self) -> float:
         """Loss of this rank's frames in the epoch so far."""
-        return total_loss(*self._train_terms).item()
+        return self._sums.running_loss()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is ours to a checkpoint; all plain values and tensors, nothing pickled.
@@ -288,6 +280,7 @@ class MACEModule(lightning.LightningModule):
         saved = checkpoint[CHECKPOINT_KEY]
         require_same_architecture(saved["hyperparameters"], self.model.hyperparameters)
         require_same_weights(checkpoint["state_dict"], self.state_dict())
+        use_fused_steps(checkpoint["optimizer_states"])
         self._averaged_state = saved["averaged_weights"]
         kind = type(self.schedule).__name__
         if kind in saved["schedule"]:

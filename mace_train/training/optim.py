@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -73,6 +74,7 @@ class Optimizer:
             lr=self.lr,
             betas=(beta1, beta2),
             amsgrad=self.amsgrad,
+            fused=True,  # four times as fast on a CPU, and can leave out a step on a GPU
         )
 
     def warmup_factor(self, step: int) -> float:
@@ -87,6 +89,13 @@ class Optimizer:
         """
         limit = math.inf if self.clip_norm is None else self.clip_norm
         return nn.utils.clip_grad_norm_(model.parameters(), limit)
+
+
+def use_fused_steps(states: Iterable[dict[str, Any]]) -> None:
+    """Make saved states of optimizers, perhaps of an older version, those of fused ones."""
+    for state in states:
+        for group in state["param_groups"]:
+            group["fused"], group["foreach"] = True, None
 
 
 def decays(name: str) -> bool:

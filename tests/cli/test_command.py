@@ -9,6 +9,12 @@ from mace_train.cli.command import Interrupted, run_reporting_errors
 from mace_train.cli.problems import ConfigError, Problem
 
 
+@pytest.fixture(autouse=True)
+def _allocator_of_the_tests(monkeypatch):
+    """A command called inside the process of the tests leaves its allocator alone."""
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: False)
+
+
 def call(name, *words, cwd, **variables):
     """A command as a shell runs it."""
     code = f"from mace_train.cli.{name} import main; main()"

@@ -15,7 +15,7 @@ from small_crystals import make_frame, without, write_frames
 from mace_train.checkpoints.model_file import check_probes, load_model, read_metadata
 from mace_train.cli import frame_progress
 from mace_train.cli.config import compose
-from mace_train.cli.run_train import _denormals_flushed, run
+from mace_train.cli.run_train import run
 
 
 def train(tiny_run, *overrides):
@@ -245,10 +245,3 @@ def test_a_sweep_with_several_processes_is_refused(tiny_run, tmp_path):
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "each process would run the whole sweep" in said
-
-
-def test_denormal_numbers_are_zero_while_a_run_lasts_and_come_back_after_it():
-    tiny = torch.full((4,), 1e-39)
-    with _denormals_flushed():
-        assert (tiny * 0.5 == 0).all()
-    assert (tiny * 0.5 > 0).all()

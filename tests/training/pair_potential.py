@@ -179,7 +179,7 @@ class Frames(lightning.LightningDataModule):
             batch_sampler=sampler,
             collate_fn=lambda items: (
                 AtomicGraph.batch(items) if items else AtomicGraph.empty(dtype)
-            ),
+            ).with_tables(),
             num_workers=self.num_workers,
         )
 
@@ -196,7 +196,9 @@ def make_module(model=None, loss=None, **options) -> MACEModule:
     return MACEModule(model, loss, **(settings | options))
 
 
-def train(module, frames, run_dir, *, max_epochs, checkpoint=None, **settings):
+def train(
+    module, frames, run_dir, *, max_epochs, checkpoint=None, extra_callbacks=(), **settings
+):
     """Run `fit` on the CPU."""
     options = {"accelerator": "cpu", "devices": 1, "progress_bar": False} | settings
     return fit(
@@ -204,6 +206,6 @@ def train(module, frames, run_dir, *, max_epochs, checkpoint=None, **settings):
         frames,
         settings=TrainerSettings(max_epochs=max_epochs, **options),
         run_dir=Path(run_dir),
-        callbacks=[CheckpointWriter()],
+        callbacks=[CheckpointWriter(), *extra_callbacks],
         checkpoint=checkpoint,
     )

@@ -80,3 +80,27 @@ def test_averages_of_other_parameters_are_refused_by_name():
 
 def test_no_decay_means_no_average():
     assert WeightAverage(decay=None).follow(_model()) is None
+
+
+def test_a_step_that_was_left_out_changes_no_average():
+    model = _model()
+    averaged = WeightAverage(decay=0.9).follow(model)
+    nn.init.normal_(model[0].weight)
+    averaged.update(torch.tensor(1.0))
+    before = {name: value.clone() for name, value in averaged.model_state().items()}
+    nn.init.normal_(model[0].weight)
+    averaged.update(torch.tensor(0.0))
+    for name, value in averaged.model_state().items():
+        assert torch.equal(before[name], value)
+
+
+def test_a_share_on_the_device_is_as_good_as_a_number():
+    averages = []
+    for one in (1.0, torch.tensor(1.0)):
+        torch.manual_seed(3)
+        model = _model()
+        averaged = WeightAverage(decay=0.9).follow(model)
+        nn.init.normal_(model[0].weight)
+        averaged.update(one)
+        averages.append(averaged.model_state()["0.weight"])
+    assert torch.allclose(*averages, rtol=1e-6)

@@ -209,3 +209,17 @@ def test_a_batch_of_no_frames_costs_nothing(model, loss):
     sums, counts = loss.terms(_predict(model, empty), empty)
     assert sums.tolist() == counts.tolist() == [0, 0, 0]
     assert loss(_predict(model, empty), empty).item() == 0.0
+
+
+@by_kind
+def test_energies_may_be_told_in_float64_beside_a_float32_model(loss):
+    frames = [make_frame(index, dtype=torch.float32) for index in range(5)]
+    batch, model = AtomicGraph.batch(frames), PairPotential()
+    prediction = _predict(model, batch)
+    expected = loss(prediction, batch)
+    far = 1e6  # eV, of which float32 knows 0.06
+    labels = replace(batch.labels, energy=batch.labels.energy.double() + far)
+    far_away = replace(prediction, energy=prediction.energy.double() + far)
+    sums, counts = loss.terms(far_away, replace(batch, labels=labels))
+    assert sums.dtype == torch.float32
+    assert torch.allclose(total_loss(sums, counts), expected, rtol=1e-5)

@@ -12,6 +12,7 @@ from mace_train.training.optim import (
     Optimizer,
     PlateauSchedule,
     decays,
+    use_fused_steps,
 )
 
 # Names of a two-layer MACE, and whether mace-torch 0.3.16 puts them into a group that
@@ -67,6 +68,61 @@ def test_settings_reach_the_optimizer():
     assert type(optimizer) is torch.optim.AdamW
     for group in optimizer.param_groups:
         assert (group["lr"], group["betas"], group["amsgrad"]) == (0.3, (0.8, 0.99), False)
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "adamw"])
+def test_steps_are_those_of_plain_torch_to_rounding(algorithm):
+    kind = torch.optim.Adam if algorithm == "adam" else torch.optim.AdamW
+    ours, plain = (
+        nn.Parameter(torch.ones(50).double()),
+        nn.Parameter(torch.ones(50).double()),
+    )
+    model = nn.Module()
+    model.products = nn.ParameterList([ours])
+    settings = Optimizer(algorithm=algorithm, lr=0.1, weight_decay=0.01)
+    optimizers = (
+        settings.build(model),
+        kind([plain], lr=0.1, weight_decay=0.01, amsgrad=True),
+    )
+    for _ in range(20):
+        ours.grad = torch.randn(50, dtype=torch.float64)
+        plain.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.allclose(ours, plain, rtol=1e-13, atol=1e-14)
+
+
+def test_the_state_of_an_optimizer_that_was_not_fused_is_gone_on_with():
+    model = _Nested()
+    old = torch.optim.Adam(Optimizer().build(model).param_groups, amsgrad=True, fused=False)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for group in old.param_groups:
+        group["fused"] = None
+    old.step()
+    state = old.state_dict()
+    use_fused_steps([state])
+    new = Optimizer().build(model)
+    new.load_state_dict(state)
+    new.step()
+    assert all(group["fused"] for group in new.param_groups)
+    assert [state["step"].item() for state in new.state.values()] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("amsgrad", [True, False])
+@pytest.mark.parametrize("algorithm", ["adam", "adamw"])
+def test_a_step_can_be_left_out_on_the_device(algorithm, amsgrad):
+    model = _Nested()
+    optimizer = Optimizer(algorithm=algorithm, amsgrad=amsgrad).build(model)
+    for found_inf, grad in ((0.0, 1.0), (1.0, math.nan)):
+        optimizer.found_inf = torch.tensor(found_inf)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, grad)
+        optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    for state in optimizer.state.values():
+        assert state["step"] == 1.0
+        assert all(torch.isfinite(value).all() for value in state.values())
 
 
 def test_frozen_parameters_are_left_out():

@@ -11,6 +11,8 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from pair_potential import Frames, make_frame, make_module, train
 
+from mace_train.training import trainer
+from mace_train.training.callbacks import EpochCallback
 from mace_train.training.trainer import TrainerSettings, fit, quiet_lightning
 
 FRAMES = [make_frame(index) for index in range(6)]
@@ -27,11 +29,11 @@ def _build(tmp_path, **options):
 
 
 def test_one_process_trains_without_a_distributed_strategy(tmp_path):
-    trainer = _build(tmp_path)
-    assert isinstance(trainer.strategy, SingleDeviceStrategy)
-    assert trainer.max_epochs == 2
-    assert trainer.default_root_dir == str(tmp_path)
-    assert trainer.loggers == []
+    built = _build(tmp_path)
+    assert isinstance(built.strategy, SingleDeviceStrategy)
+    assert built.max_epochs == 2
+    assert built.default_root_dir == str(tmp_path)
+    assert built.loggers == []
 
 
 def test_several_processes_on_the_cpu_talk_through_gloo(tmp_path):
@@ -72,8 +74,7 @@ def test_under_slurm_lightning_does_not_requeue_by_itself(tmp_path, monkeypatch)
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NODEID", "0")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    trainer = _build(tmp_path)
-    environment = trainer._accelerator_connector.cluster_environment
+    environment = _build(tmp_path)._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment)
     assert environment.auto_requeue is False
 
@@ -118,3 +119,33 @@ def test_lightning_is_quiet_during_a_run_and_as_before_after_it():
 def test_what_distributed_training_says_of_our_choices_is_kept_back(message):
     with quiet_lightning():
         warnings.warn(message, UserWarning, stacklevel=1)
+
+
+class _Precision(EpochCallback):
+    """Takes note of the precision of float32 products while a run trains."""
+
+    def on_train_start(self, trainer, pl_module):
+        self.during = torch.get_float32_matmul_precision()
+
+
+def _precision(tmp_path, **options):
+    noted = _Precision()
+    settings = TrainerSettings(max_epochs=1, **(CPU | options))
+    fit(make_module(), _frames(), settings=settings, run_dir=tmp_path, callbacks=[noted])
+    return noted.during, torch.get_float32_matmul_precision()
+
+
+def test_tf32_is_for_gpus_alone(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="mace_train")
+    assert _precision(tmp_path, tf32=True) == ("highest", "highest")
+    assert "trainer.tf32 changes nothing on a CPU" in caplog.messages
+
+
+@pytest.mark.parametrize(("tf32", "expected"), [(True, "high"), (False, "highest")])
+def test_tf32_lasts_as_long_as_the_run_on_a_gpu(tf32, expected, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, logger="mace_train")
+    monkeypatch.setattr(TrainerSettings, "on_gpu", True)
+    with trainer._float32_products(TrainerSettings(max_epochs=1, tf32=tf32)):
+        assert torch.get_float32_matmul_precision() == expected
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert any("TF32" in message for message in caplog.messages) is tf32

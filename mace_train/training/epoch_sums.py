@@ -1,0 +1,94 @@
+"""`EpochSums`: what the steps of an epoch add up to, on this rank and then on all.
+
+Floor 3. Sums stay on the device, in float64, until the epoch ends.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from mace_train.training.host_copy import HostCopy
+from mace_train.training.loss import total_loss
+from mace_train.training.metrics import ErrorSums
+from mace_train.training.ranks import sum_over_ranks
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from mace_train.graph import AtomicGraph
+    from mace_train.model.derivatives import Prediction
+    from mace_train.training.history import Row
+
+
+class EpochSums:
+    """Sums of the loss and of errors, and the time since the epoch began.
+
+    Args:
+        device: Where the model computes.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device = device
+        self._train_terms = torch.zeros(2, 3, dtype=torch.float64, device=device)
+        self._shown_terms = HostCopy()
+        self._valid_terms = torch.zeros_like(self._train_terms)
+        self._valid_errors: ErrorSums | None = None
+        self._num_frames = 0
+        self._began = time.perf_counter()
+        self._train_seconds = 0.0
+
+    def add_step(
+        self, sums: Float[Tensor, " 3"], counts: Float[Tensor, " 3"], *, num_frames: int
+    ) -> None:
+        """Add the `Loss.terms` of a training step."""
+        self._train_terms += torch.stack([sums.detach().double(), counts])
+        self._shown_terms.send(self._train_terms)
+        self._num_frames += num_frames
+
+    def end_step(self) -> None:
+        """Stop the clock of training, until there is another step."""
+        self._train_seconds = time.perf_counter() - self._began
+
+    def begin_validation(self) -> None:
+        """Sum up a validation from here on."""
+        self._valid_terms = torch.zeros_like(self._valid_terms)
+        self._valid_errors = ErrorSums()
+
+    def add_validation(
+        self,
+        sums: Float[Tensor, " 3"],
+        counts: Float[Tensor, " 3"],
+        *,
+        prediction: Prediction,
+        graph: AtomicGraph,
+    ) -> None:
+        """Add a batch of the validation: its `Loss.terms` and its errors."""
+        assert self._valid_errors is not None, "begin_validation comes first"
+        self._valid_terms += torch.stack([sums.detach().double(), counts])
+        self._valid_errors.add(prediction, graph)
+
+    def running_loss(self) -> float:
+        """Loss of this rank's frames so far."""
+        return total_loss(*torch.from_numpy(self._shown_terms.read())).item()
+
+    def results(self) -> Row:
+        """Losses, errors and speed over all ranks, under their names in metrics.csv."""
+        train_loss = total_loss(*sum_over_ranks(self._train_terms)).item()
+        valid_loss, errors = None, ErrorSums().results()
+        if self._valid_errors is not None:
+            valid_loss = total_loss(*sum_over_ranks(self._valid_terms)).item()
+            self._valid_errors.all_reduce(self._device)
+            errors = self._valid_errors.results()
+        num_frames = torch.tensor([float(self._num_frames)], device=self._device)
+        num_frames = sum_over_ranks(num_frames).item()
+        return {
+            "train/loss": train_loss,
+            "valid/loss": valid_loss,
+            **{f"valid/{k}": v for k, v in errors.items() if not k.startswith("num_")},
+            "seconds": time.perf_counter() - self._began,
+            "frames_per_second": num_frames / max(self._train_seconds, 1e-9),
+        }
