@@ -44,7 +44,10 @@ check: lint types test test-slow  ## all that CI does
 parity: install  ## ours against mace-torch on the same data (makes an environment for it)
 	$(BIN)/python benchmarks/parity.py --data-dir $(DATA_DIR)
 
+bench: install  ## time and memory of a step against mace-torch (about 20 minutes)
+	$(BIN)/python benchmarks/step.py
+
 clean:  ## remove environments, caches and build products (runs/ stays)
 	rm -rf $(VENV) .env-* build dist *.egg-info .pytest_cache .ruff_cache
 
-.PHONY: help install train format lint types test test-slow test-all check parity clean
+.PHONY: help install train format lint types test test-slow test-all check parity bench clean
