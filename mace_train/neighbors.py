@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from vesin import NeighborList as VesinNeighborList
 
+_FLAT = 1e-6  # Å; periodic vectors span less than their number of directions below this
+
 
 @dataclass(frozen=True)
 class Neighbors:
@@ -106,8 +108,10 @@ def _spanning_cell(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
     They only span space for the search; nothing is periodic along them, and the physical
     cell that defines volume and stress stays untouched.
     """
+    if periodic.all() and abs(np.linalg.det(cell)) > _FLAT * (cell**2).sum():
+        return cell  # whose smallest singular value exceeds _FLAT
     vectors = cell[periodic]
-    if len(vectors) and np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
+    if len(vectors) and np.linalg.matrix_rank(vectors, tol=_FLAT) < len(vectors):
         raise ValueError(
             f"pbc is {periodic.tolist()} but the cell {cell.tolist()} does not span the "
             "periodic directions: give the lattice vectors, or set pbc to False along "

@@ -36,6 +36,8 @@ ROOMS_BY_LIBRARY = {
     "e3nn": {"model"},
     "vesin": {"neighbors"},
     "numba": {"model"},
+    "cuequivariance": {"model"},
+    "cuequivariance_torch": {"model"},
     "matplotlib": {"training"},
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}

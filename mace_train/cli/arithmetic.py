@@ -1,10 +1,11 @@
-"""How torch computes while a command runs: number formats that are set, and set back.
+"""How torch computes while a command runs: formats and threads that are set, and set back.
 
 Floor 4. TF32 is a choice of the trainer and stands there.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mace_train.model.backends import ChosenBackend
 
 
 @contextmanager
@@ -33,3 +36,19 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@contextmanager
+def threads_for(backend: ChosenBackend) -> Iterator[None]:
+    """One CPU thread where the backend's loops take one, unless OMP_NUM_THREADS is set.
+
+    Between those loops lie many short operations, for which a second thread, woken each
+    time, makes a step slower: 3.4 and not 2.0 ms an atom for the small MACE-MP-0.
+    """
+    before = torch.get_num_threads()
+    if backend == "chunked" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,12 +15,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mace_train.checkpoints.model_file import load_model
+from mace_train.cli.arithmetic import threads_for
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.problems import ConfigError, Problem, nearest
 from mace_train.cli.run_folder import RunFolder
 from mace_train.data.cache import open_store
 from mace_train.data.dataset import GraphDataset
 from mace_train.data.labels import LabelKeys
+from mace_train.model.backends import chosen_backend
 from mace_train.training.evaluation import Evaluation, evaluate_calculator, evaluate_model
 from mace_train.training.frame_set import FrameSet
 from mace_train.training.predictions import write_predictions
@@ -82,12 +84,14 @@ def _score_model(config: dict[str, Any]) -> Evaluation:
         r_max=model.r_max,
         dtype=next(model.parameters()).dtype,
     )
-    with frame_progress("evaluating") as progress:
+    device = _device(config["device"])
+    backend = chosen_backend(model.backend, torch.device(device))
+    with frame_progress("evaluating") as progress, threads_for(backend):
         return evaluate_model(
             model,
             dataset,
             batch_size=config["data"]["batch_size"],
-            device=_device(config["device"]),
+            device=device,
             head=head,
             progress=progress,
         )

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mace_train.checkpoints.model_file import load_model, save_model
 from mace_train.checkpoints.probes import make_probes
 from mace_train.cli.allocator import describe_allocator
-from mace_train.cli.arithmetic import default_dtype, denormals_flushed
+from mace_train.cli.arithmetic import default_dtype, denormals_flushed, threads_for
 from mace_train.cli.command import Interrupted, is_first_rank
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.hydra_application import in_local_sweep
@@ -26,6 +26,7 @@ from mace_train.cli.loggers import finish
 from mace_train.cli.parent import load_parent, parent_statistics
 from mace_train.cli.provenance import provenance
 from mace_train.cli.run_folder import RunFolder
+from mace_train.model.backends import chosen_backend
 from mace_train.training.module import MACEModule
 from mace_train.training.resume import read_checkpoint, require_same_architecture
 from mace_train.training.trainer import fit, require_epochs_left
@@ -95,8 +96,27 @@ def _run(
     logger.info(
         "model: %d parameters, %d elements", model.num_parameters, len(model.elements)
     )
+    device = torch.device("cuda" if settings.on_gpu else "cpu")
+    backend = chosen_backend(model.backend, device)
+    logger.info("backend: %s", backend)
+    with threads_for(backend):
+        return _train_and_report(
+            config, folder, settings, datamodule=datamodule, model=model, start=checkpoint
+        )
+
+
+def _train_and_report(
+    config: dict[str, Any],
+    folder: RunFolder,
+    settings: TrainerSettings,
+    *,
+    datamodule: MACEDataModule,
+    model: MACE,
+    start: Path | None,
+) -> dict[str, dict[str, Any]]:
+    saved = None if start is None else read_checkpoint(start)
     module = _module(config, datamodule, model)
-    folder.begin(config, anew=checkpoint is None)
+    folder.begin(config, anew=start is None)
     num_epochs = 0 if saved is None else saved["num_epochs"]
     if num_epochs == settings.max_epochs and folder.best.is_file():
         logger.info(
@@ -105,9 +125,7 @@ def _run(
             num_epochs,
         )
     else:
-        _train(
-            config, folder, settings, module=module, datamodule=datamodule, start=checkpoint
-        )
+        _train(config, folder, settings, module=module, datamodule=datamodule, start=start)
     return (
         _report(config, folder, settings, datamodule=datamodule) if is_first_rank() else {}
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mace_train.model.backends import ChosenBackend
 from mace_train.model.chunked_convolution import convolve
 from mace_train.model.convolution_chunks import ConvolutionTask, Coupling
+from mace_train.model.cue_convolution import convolution_operation, cue_convolve
 from mace_train.model.element_convolution import convolve_elements
 from mace_train.model.irreps import Layout
 from mace_train.model.neighborhoods import Neighborhoods
@@ -140,7 +141,10 @@ class Convolution(nn.Module):
             backend: Implementation.
         """
         given = (node_features, radial_hidden, radial_matrix, edge_attrs)
-        if backend == "plain":
+        # An empty index is none at all to cuequivariance: without edges, it is not asked.
+        if backend == "cuequivariance" and neighborhoods.sender.shape[0]:
+            return self._cuequivariance(*given, neighborhoods)
+        if backend != "chunked":
             return self._plain(*given, neighborhoods)
         coupling = self._coupling(edge_attrs.dtype)
         tables = neighborhoods.tables
@@ -167,8 +171,7 @@ class Convolution(nn.Module):
         edge_attrs: Float[Tensor, "pairs harmonics"],
         neighborhoods: Neighborhoods,
     ) -> list[Float[Tensor, "_ nodes _"]]:
-        sign = neighborhoods.tables.edge_sign[:, None]
-        harmonics = neighborhoods.of_edges(edge_attrs) * torch.where(self.is_odd, sign, 1)
+        harmonics = self._of_edges(edge_attrs, neighborhoods)
         coupled = harmonics @ self.coupling_matrix.to(harmonics.dtype)
         weights = neighborhoods.of_edges(radial_hidden) @ radial_matrix
         by_path = weights.split(self.layout.channels, dim=1)
@@ -180,6 +183,40 @@ class Convolution(nn.Module):
             summed = neighborhoods.sum_to_receivers(c.mT @ products)
             messages[path.degrees[2]].append(summed.transpose(0, 1))
         return [torch.cat(parts, dim=2) for parts in messages]
+
+    def _cuequivariance(
+        self,
+        node_features: Float[Tensor, "components nodes channels"],
+        radial_hidden: Float[Tensor, "pairs hidden"],
+        radial_matrix: Float[Tensor, "hidden weights"],
+        edge_attrs: Float[Tensor, "pairs harmonics"],
+        neighborhoods: Neighborhoods,
+    ) -> list[Float[Tensor, "_ nodes _"]]:
+        paths = tuple(path.degrees for path in self.paths)
+        operation = convolution_operation(
+            paths, self.layout, self.max_ell, device=node_features.device
+        )
+        messages = cue_convolve(
+            operation,
+            node_features,
+            radial_hidden @ radial_matrix,
+            self._of_edges(edge_attrs, neighborhoods),
+            neighborhoods,
+        )
+        sizes = [(2 * l3 + 1) * fan_in for l3, fan_in in enumerate(self.fan_in)]
+        return [
+            block.unflatten(1, (2 * l3 + 1, fan_in)).transpose(0, 1)
+            for l3, (block, fan_in) in enumerate(
+                zip(messages.split(sizes, dim=1), self.fan_in)
+            )
+        ]
+
+    def _of_edges(
+        self, edge_attrs: Float[Tensor, "pairs harmonics"], neighborhoods: Neighborhoods
+    ) -> Float[Tensor, "edges harmonics"]:
+        """Spherical harmonics in the direction of each edge."""
+        sign = neighborhoods.tables.edge_sign[:, None]
+        return neighborhoods.of_edges(edge_attrs) * torch.where(self.is_odd, sign, 1)
 
 
 def _paths(layout: Layout, max_ell: int) -> tuple[Path, ...]:

@@ -6,14 +6,12 @@ stress.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from mace_train.graph import AtomicGraph
 from mace_train.model.architecture import (
@@ -24,37 +22,17 @@ from mace_train.model.architecture import (
     energies_by_head,
 )
 from mace_train.model.backends import Backend, chosen_backend
+from mace_train.model.compiled_energies import CompiledEnergies, compiles
 from mace_train.model.derivatives import Prediction, Quantity, differentiated
+from mace_train.model.embedding import NodeEmbedding
 from mace_train.model.energies import AtomicEnergies, ScaleShift, sum_over_atoms
 from mace_train.model.interaction import Interaction, InteractionKind
 from mace_train.model.irreps import Layout, spherical_harmonics
-from mace_train.model.linear import Linear
 from mace_train.model.neighborhoods import Neighborhoods
 from mace_train.model.pair_repulsion import ZBLRepulsion
 from mace_train.model.radial import RadialEmbedding
 from mace_train.model.readout import GatedReadout, LinearReadout
 from mace_train.model.symmetric_contraction import ProductBasis
-
-
-class NodeEmbedding(nn.Module):
-    """The first features of an atom: a learned vector for each element.
-
-    Args:
-        num_elements: Number of elements in the model's table.
-        channels: Number of channels.
-    """
-
-    def __init__(self, num_elements: int, channels: int) -> None:
-        super().__init__()
-        self.num_elements = num_elements
-        self.linear = Linear([num_elements], channels)
-
-    def forward(
-        self, element_index: Int[Tensor, " nodes"]
-    ) -> Float[Tensor, "1 nodes channels"]:
-        """The row of each atom's element: a linear map of one-hot vectors, looked up."""
-        rows = self.linear.weight.view(self.num_elements, -1) / math.sqrt(self.num_elements)
-        return rows.index_select(0, element_index)[None]
 
 
 class MACE(nn.Module):
@@ -142,6 +120,7 @@ class MACE(nn.Module):
             product_basis=product_basis,
         )
         self.backend: Backend = backend
+        self._compiled: CompiledEnergies | None = None
         self._build(self.architecture)
 
     def _build(self, given: Architecture) -> None:
@@ -246,7 +225,15 @@ class MACE(nn.Module):
         quantities: list[Quantity] = [name for name, asked in wanted.items() if asked]
         if not quantities:
             return self.energies(graph, Neighborhoods.of(graph))
-        return differentiated(self.energies, graph, quantities, create_graph=create_graph)
+        energies = self.energies
+        device = graph.positions.device
+        if not (create_graph or compute_hessian) and compiles(self.backend, device):
+            energies = self._compiled = self._compiled or CompiledEnergies(self.energies)
+        return differentiated(energies, graph, quantities, create_graph=create_graph)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are compiled anew: compiled code belongs to one set of weights."""
+        return {**self.__dict__, "_compiled": None}
 
     def energies(self, graph: AtomicGraph, neighborhoods: Neighborhoods) -> Prediction:
         """Predict energies: the whole of MACE, without derivatives.

@@ -20,7 +20,7 @@ _ZERO = 1e-12  # coefficients are of order 0.01 to 10
 Monomial = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key of caches as the object that it is
 class Polynomials:
     """Independent equivariant polynomials of one order, and how paths are made of them.
 

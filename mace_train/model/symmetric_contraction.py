@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mace_train.model.backends import ChosenBackend
 from mace_train.model.chunked_contraction import ContractionTask, contract
+from mace_train.model.cue_contraction import contraction_operation, cue_contract
 from mace_train.model.homogeneous_forms import gradient_forms
 from mace_train.model.irreps import Layout
 from mace_train.model.linear import Linear
@@ -195,6 +196,8 @@ class SymmetricContraction(nn.Module):
         """
         if backend == "plain":
             return self._plain(message, neighborhoods.element_index)
+        if backend == "cuequivariance":
+            return self._cuequivariance(message, neighborhoods.element_index)
         elements = neighborhoods.tables.elements
         weights = torch.cat([c(elements.present) for c in self.contractions])
         entries = self.entry_weights.to(message.dtype) @ weights.transpose(0, 1)
@@ -225,6 +228,22 @@ class SymmetricContraction(nn.Module):
             of_nodes = weight.index_select(1, element_index)
             results.append((polynomials * of_nodes).sum(1))
         return results
+
+    def _cuequivariance(
+        self,
+        message: Float[Tensor, "harmonics nodes channels"],
+        element_index: Int[Tensor, " nodes"],
+    ) -> list[Float[Tensor, "_ nodes channels"]]:
+        contractions = cast("list[Contraction]", list(self.contractions))
+        operation = contraction_operation(
+            tuple(tuple(contraction.polynomials) for contraction in contractions),
+            self.num_components,
+            self.layout_out.channels,
+            device=message.device,
+        )
+        weights = torch.cat([contraction() for contraction in contractions])
+        results = cue_contract(operation, message, weights, element_index)
+        return list(self.layout_out.split(results))
 
 
 def _renew_table(contraction: SymmetricContraction, _: object) -> None:

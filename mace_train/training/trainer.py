@@ -44,7 +44,8 @@ class TrainerSettings:
         accelerator: Where to compute; ``auto``: on GPUs if there are any.
         devices: Processes on this machine; ``auto``: one on the CPU, or one for each GPU.
         num_nodes: Machines that train together.
-        num_threads: CPU threads of each process; None: torch's choice.
+        num_threads: CPU threads of each process; None: one for the chunked backend, else
+            torch's choice.
         tf32: Let GPUs round the factors of float32 products to 10 bits, which is faster.
             Forces and gradients then err by 1e-3 of their size and energies by up to 0.3
             meV/atom (measured by rounding on a CPU, with trained models). Rounding to the

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mace_train.cli.arithmetic import default_dtype, denormals_flushed
+from mace_train.cli.arithmetic import default_dtype, denormals_flushed, threads_for
 
 
 def test_denormal_numbers_are_zero_while_a_run_lasts_and_come_back_after_it():
@@ -24,3 +24,23 @@ def test_the_default_dtype_comes_back_after_an_error_too():
     with pytest.raises(RuntimeError, match="in between"):
         _fail_in_float64()
     assert torch.get_default_dtype() == before
+
+
+@pytest.mark.parametrize(
+    ("backend", "environment", "expected"),
+    [("chunked", None, 1), ("chunked", "2", 2), ("plain", None, 2)],
+)
+def test_the_chunked_backend_runs_on_one_thread_unless_told_otherwise(
+    backend, environment, expected, monkeypatch
+):
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    torch.set_num_threads(2)
+    try:
+        with threads_for(backend):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

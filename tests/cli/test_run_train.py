@@ -47,6 +47,7 @@ def test_a_run_leaves_all_that_a_user_needs(tiny_run, tmp_path):
     assert results == json.loads((folder / "results.json").read_text())
     assert "${" not in (folder / "config.yaml").read_text()
     assert yaml.safe_load((folder / "config.yaml").read_text())["dtype"] == "float64"
+    assert "backend: chunked" in (folder / "log.txt").read_text()
 
 
 def test_the_model_file_tells_where_it_comes_from(tiny_run, tmp_path):

@@ -9,11 +9,13 @@ import pytest
 import torch
 from ase.io import read
 from official_variants import load, structure, variants
+from optional_backends import NEEDS_CUEQUIVARIANCE, OTHERS
 from safetensors import safe_open
 from twice_differentiable import assert_same
 
 from mace_train.checkpoints.model_file import load_model, save_model
 from mace_train.graph import AtomicGraph
+from mace_train.model import backends
 from mace_train.model.backends import chosen_backend
 
 EXACT = 1e-12  # relative, norm-wise, in float64
@@ -48,10 +50,44 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda", "meta"])
-def test_auto_is_the_fast_one_of_the_device(device):
-    expected = "chunked" if device == "cpu" else "plain"
+@pytest.fixture
+def install(monkeypatch):
+    """Make cuequivariance, and its CUDA kernels, installed or not."""
+
+    def install(package, *, kernels):
+        monkeypatch.setattr(backends, "_HAS_CUEQUIVARIANCE", package)
+        monkeypatch.setattr(backends, "_HAS_KERNELS", kernels)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("device", "package", "kernels", "expected"),
+    [
+        ("cpu", True, True, "chunked"),
+        ("cuda", True, True, "cuequivariance"),
+        ("cuda", True, False, "plain"),
+        ("cuda", False, True, "plain"),
+        ("meta", True, True, "plain"),
+    ],
+)
+def test_auto_is_the_fast_one_of_the_device(device, package, kernels, expected, install):
+    install(package, kernels=kernels)
     assert chosen_backend("auto", torch.device(device)) == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_without_cuequivariance_it_is_refused_with_what_to_install(device, install):
+    install(False, kernels=False)
+    with pytest.raises(ValueError, match=r"pip install 'mace-train\[cuequivariance\]'"):
+        chosen_backend("cuequivariance", torch.device(device))
+
+
+def test_cuequivariance_needs_its_kernels_on_a_gpu_alone(install):
+    install(True, kernels=False)
+    assert chosen_backend("cuequivariance", torch.device("cpu")) == "cuequivariance"
+    with pytest.raises(ValueError, match="pip install cuequivariance-ops-torch-cu12"):
+        chosen_backend("cuequivariance", torch.device("cuda"))
 
 
 def test_what_a_user_asks_for_is_taken_where_it_works():
@@ -99,10 +135,10 @@ def everything(model, graph, *, backend, hessian_of) -> dict[str, torch.Tensor]:
     return found | gradients(model, loss)
 
 
-def check_agreement(model, graph, *, hessian_of):
+def check_agreement(model, graph, *, hessian_of, backend="chunked"):
     expected, found = (
-        everything(model, graph, backend=backend, hessian_of=hessian_of)
-        for backend in ("plain", "chunked")
+        everything(model, graph, backend=name, hessian_of=hessian_of)
+        for name in ("plain", backend)
     )
     assert expected["hessian"].any()
     for name, value in expected.items():
@@ -123,8 +159,40 @@ def test_backends_agree_for_models_of_any_shape(name, small_mace):
     check_agreement(model, some_graph(model), hessian_of=few)
 
 
-@pytest.mark.parametrize("name", ["mp0_small", "mp0_medium", "mp0b3"])
-def test_backends_agree_for_official_files(name, tmp_path):
+@NEEDS_CUEQUIVARIANCE
+@pytest.mark.parametrize("name", MADE)
+def test_cuequivariance_agrees_for_models_of_any_shape(name, small_mace):
+    model = small_mace(**MADE[name])
+    few = graph_of(model, structure(1)[:3])
+    check_agreement(model, some_graph(model), hessian_of=few, backend="cuequivariance")
+
+
+@NEEDS_CUEQUIVARIANCE
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in ("tensors", "high_degree")  # thousands of terms, a torch operation each
+        else name
+        for name in variants()
+    ],
+)
+def test_cuequivariance_agrees_for_every_variant(variant):
+    model = load(variant)
+    few = graph_of(model, structure(1)[:3])
+    check_agreement(model, some_graph(model), hessian_of=few, backend="cuequivariance")
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("mp0_small", "chunked"),
+        ("mp0_medium", "chunked"),
+        ("mp0b3", "chunked"),
+        pytest.param("mp0_small", "cuequivariance", marks=NEEDS_CUEQUIVARIANCE),
+    ],
+)
+def test_backends_agree_for_official_files(name, backend, tmp_path):
     path = tmp_path / f"{name}.model"
     path.write_bytes(lzma.decompress((REFERENCE / f"{path.name}.xz").read_bytes()))
     model = load_model(path, dtype="float64")
@@ -133,7 +201,8 @@ def test_backends_agree_for_official_files(name, tmp_path):
     for atoms in frames:
         atoms.rattle(0.1, seed=1)  # no force shall vanish by symmetry
     graph = AtomicGraph.batch([graph_of(model, atoms) for atoms in frames])
-    check_agreement(model, graph, hessian_of=graph_of(model, by_formula["OH2"]))
+    few = graph_of(model, by_formula["OH2"])
+    check_agreement(model, graph, hessian_of=few, backend=backend)
 
 
 def test_the_order_of_atoms_and_edges_does_not_matter(small_mace):
@@ -154,7 +223,7 @@ def test_the_order_of_atoms_and_edges_does_not_matter(small_mace):
     assert_same(found.stress, expected.stress)
 
 
-@pytest.mark.parametrize("saved_with", ["plain", "chunked"])
+@pytest.mark.parametrize("saved_with", ["plain", *OTHERS])
 def test_a_file_saved_with_one_backend_runs_with_another(saved_with, small_mace, tmp_path):
     model = small_mace(backend=saved_with)
     save_model(tmp_path / "m.safetensors", model, metadata={})

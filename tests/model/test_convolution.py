@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from made_neighborhoods import GRAPHS, some_graph
+from optional_backends import BACKENDS, NEEDS_CUEQUIVARIANCE
 
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph
@@ -51,7 +52,13 @@ def as_in_the_paper(convolution, features, weights, harmonics, graph):
 
 
 @pytest.mark.parametrize(
-    ("backend", "alike"), [("plain", False), ("chunked", False), ("chunked", True)]
+    ("backend", "alike"),
+    [
+        ("plain", False),
+        ("chunked", False),
+        ("chunked", True),
+        pytest.param("cuequivariance", True, marks=NEEDS_CUEQUIVARIANCE),
+    ],
 )
 @pytest.mark.parametrize("degrees", [(0,), (0, 1), (0, 2)])
 @pytest.mark.parametrize("awkward", [False, True])
@@ -84,7 +91,7 @@ def test_only_scalars_can_be_alike_by_element():
     assert not Convolution(Layout(3, (0, 1)), 2, alike_by_element=True).alike_by_element
 
 
-@pytest.mark.parametrize("backend", ["plain", "chunked"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("name", ["no edges", "no atoms"])
 def test_atoms_without_neighbors_hear_nothing(name, alike, backend):

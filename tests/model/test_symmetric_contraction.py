@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 from made_neighborhoods import lone_atoms
+from optional_backends import BACKENDS
 
 from mace_train.model.irreps import Layout
 from mace_train.model.neighborhoods import Neighborhoods
 from mace_train.model.symmetric_contraction import ProductBasis, SymmetricContraction
 from mace_train.model.wigner import product_basis
-
-BACKENDS = ["plain", "chunked"]
 
 
 def atoms_of(element):
