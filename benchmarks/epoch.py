@@ -1,6 +1,6 @@
 """How much of an epoch of `mace-train` is spent in training steps, and does memory grow?
 
-    python benchmarks/epoch.py        (about an hour on one core; --quick: two minutes)
+    python benchmarks/epoch.py        (15 minutes on one core; --quick: two minutes)
 
 A run of the command itself, in this process: crystals are written as extended XYZ, prepared
 as shards, and trained on. Steps are forward, backward, clipping and the optimizer; all else

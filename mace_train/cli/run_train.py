@@ -99,10 +99,11 @@ def _run(
     device = torch.device("cuda" if settings.on_gpu else "cpu")
     backend = chosen_backend(model.backend, device)
     logger.info("backend: %s", backend)
+    num_epochs = 0 if saved is None else saved["num_epochs"]
     with threads_for(backend):
-        return _train_and_report(
-            config, folder, settings, datamodule=datamodule, model=model, start=checkpoint
-        )
+        module = _module(config, datamodule, model)
+        parts = {"module": module, "datamodule": datamodule, "start": checkpoint}
+        return _train_and_report(config, folder, settings, **parts, num_epochs=num_epochs)
 
 
 def _train_and_report(
@@ -110,14 +111,12 @@ def _train_and_report(
     folder: RunFolder,
     settings: TrainerSettings,
     *,
+    module: MACEModule,
     datamodule: MACEDataModule,
-    model: MACE,
     start: Path | None,
+    num_epochs: int,
 ) -> dict[str, dict[str, Any]]:
-    saved = None if start is None else read_checkpoint(start)
-    module = _module(config, datamodule, model)
     folder.begin(config, anew=start is None)
-    num_epochs = 0 if saved is None else saved["num_epochs"]
     if num_epochs == settings.max_epochs and folder.best.is_file():
         logger.info(
             "this run is finished (%d epochs), so it is only reported; to train longer, "
