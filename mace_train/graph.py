@@ -39,7 +39,8 @@ class Labels(Movable):
         energy_weight: Weight of the structure's energy in the loss; 0 where absent.
         forces_weight: The same for its forces.
         stress_weight: The same for its stress; 0 unless periodic in three directions.
-        frame_weight: Multiplies all terms of the structure in the loss.
+        frame_weight: Multiplies the penalties of the structure's energy, forces and stress
+            in the loss: its own weight times those of its set.
         frame_index: Place of the structure in its data set, to name it in messages.
     """
 
@@ -49,7 +50,7 @@ class Labels(Movable):
     energy_weight: Float[Tensor, " graphs"]
     forces_weight: Float[Tensor, " graphs"]
     stress_weight: Float[Tensor, " graphs"]
-    frame_weight: Float[Tensor, " graphs"]
+    frame_weight: Float[Tensor, "graphs 3"]
     frame_index: Int[Tensor, " graphs"]
 
     @classmethod
@@ -219,7 +220,7 @@ class AtomicGraph(Movable):
 
         index = torch.zeros(0, dtype=torch.int64)
         labels = Labels(
-            none(0), none(0, 3), none(0, 3, 3), none(0), none(0), none(0), none(0), index
+            none(0), none(0, 3), none(0, 3, 3), none(0), none(0), none(0), none(0, 3), index
         )
         return cls(
             positions=none(0, 3),

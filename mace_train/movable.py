@@ -19,7 +19,7 @@ _Record = TypeVar("_Record")  # the record itself: beartype refuses typing.Self 
 
 @dataclass(frozen=True)
 class Movable:
-    """A frozen dataclass of tensors, of further such records, and of plain values."""
+    """A frozen dataclass of tensors, further such records, tuples of these, and values."""
 
     def to(
         self: _Record,
@@ -33,6 +33,8 @@ class Movable:
         def move(value: Any) -> Any:
             if isinstance(value, Movable):
                 return value.to(device, dtype, non_blocking=non_blocking)
+            if isinstance(value, tuple):
+                return tuple(map(move, value))
             if not isinstance(value, Tensor):
                 return value
             new = dtype if value.is_floating_point() else None
@@ -42,9 +44,13 @@ class Movable:
 
     def pin_memory(self: _Record) -> _Record:
         """Copy to page-locked memory, from where a GPU fetches asynchronously."""
-        return _mapped(
-            self, lambda v: v.pin_memory() if isinstance(v, Tensor | Movable) else v
-        )
+
+        def pin(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(pin, value))
+            return value.pin_memory() if isinstance(value, Tensor | Movable) else value
+
+        return _mapped(self, pin)
 
 
 def _mapped(record: Any, change: Callable[[Any], Any]) -> Any:

@@ -20,7 +20,7 @@ def _labels(num_nodes: int, frame: int) -> Labels:
         energy_weight=torch.ones(1),
         forces_weight=torch.ones(1),
         stress_weight=torch.zeros(1),
-        frame_weight=torch.full((1,), 0.5 * frame),
+        frame_weight=torch.full((1, 3), 0.5 * frame),
         frame_index=torch.tensor([frame]),
     )
 
@@ -63,7 +63,7 @@ def test_labels_are_batched_with_their_structures():
     assert labels is not None
     assert labels.energy.tolist() == [1.5, 3.0]
     assert labels.forces.shape == (5, 3)
-    assert labels.frame_weight.tolist() == [0.5, 1.0]
+    assert labels.frame_weight.tolist() == [[0.5] * 3, [1.0] * 3]
     assert labels.frame_index.tolist() == [1, 2]
 
 

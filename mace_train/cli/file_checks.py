@@ -8,7 +8,7 @@ from __future__ import annotations
 import netrc
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from mace_train.cli.problems import Problem, nearest
@@ -22,11 +22,11 @@ E0_SOURCES = ("least_squares", "isolated_atoms", "mp0")
 
 MPTRJ_ABSENT = """\
 MPtrj is not there: {path} does not exist.
-Expected: the extended XYZ archive of MPtrj (a folder of 145,923 files
-mptrj-gga-ggapu/<mp-id>.extxyz, 1,580,395 frames, about 6 GB), or the shards, about 2 GB,
-that mace-prepare makes of it. data/README.md says where to get it.
-Put it at {path}, or name its place with data.train=FOLDER.
-To make shards once: mace-prepare data.train=FOLDER output=data/mptrj"""
+Expected: MPtrj in extended XYZ (training_data.zip, or its folder of 145,923 files with
+1,580,395 frames, about 6 GB), its original JSON, or the shards, about 2 GB, that
+mace-prepare makes of them. scripts/fetch_mptrj.sh fetches it; data/README.md tells more.
+Put it at {path}, or name its place with data.train=PLACE.
+To make shards once: mace-prepare data.train=PLACE output=shards/mptrj"""
 
 
 def existing_files(values: Values) -> Iterator[Problem]:
@@ -48,8 +48,7 @@ def existing_files(values: Values) -> Iterator[Problem]:
 
 
 def _existing_sources(key: str, values: Values) -> Iterator[Problem]:
-    sources = values.get(key)
-    for source in [sources] if isinstance(sources, str) else sources or []:
+    for source in _named_paths(values.get(key)):
         if source == "sample" or Path(source).exists() or _matches(source):
             continue
         if values.choices.get("data") == "mptrj" and source == "data/mptrj":
@@ -62,6 +61,15 @@ def _existing_sources(key: str, values: Values) -> Iterator[Problem]:
         yield Problem(key, f"{source!r} does not exist{hint}")
 
 
+def _named_paths(sources: Any) -> Iterator[str]:
+    """All paths of a value such as that of ``data.train``."""
+    for source in sources if isinstance(sources, list) else [sources]:
+        if isinstance(source, str):
+            yield source
+        elif source is not None:
+            yield from _named_paths(source["path"])
+
+
 def _matches(pattern: str) -> bool:
     """Whether a glob finds anything."""
     path = Path(pattern)
@@ -70,11 +78,17 @@ def _matches(pattern: str) -> bool:
 
 def existing_e0s(values: Values) -> Iterator[Problem]:
     """A source of E0s that is neither a known word nor a file."""
-    source = values.get("data.e0s")
-    if isinstance(source, str) and source not in E0_SOURCES and not Path(source).is_file():
-        allowed = f"{' | '.join(E0_SOURCES)} | PATH of a JSON file"
-        hint = nearest(source, E0_SOURCES)
-        yield Problem("data.e0s", f"{source!r} is no such file; allowed: {allowed}{hint}")
+    sources = {"data.e0s": values.get("data.e0s")}
+    train = values.get("data.train")
+    for number, one in enumerate(train if isinstance(train, list) else []):
+        if isinstance(one, dict):
+            sources[f"data.train[{number}].e0s"] = one.get("e0s")
+    for key, source in sources.items():
+        is_known = source in E0_SOURCES
+        if isinstance(source, str) and not is_known and not Path(source).is_file():
+            allowed = f"{' | '.join(E0_SOURCES)} | PATH of a JSON file"
+            hint = nearest(source, E0_SOURCES)
+            yield Problem(key, f"{source!r} is no such file; allowed: {allowed}{hint}")
 
 
 def wandb_account(values: Values) -> Iterator[Problem]:

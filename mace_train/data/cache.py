@@ -1,4 +1,4 @@
-"""`open_store`: frames from whatever the user named, extended XYZ prepared on first use.
+"""`open_store`: frames from whatever the user named, prepared on first use.
 
 Prepared shards lie in a folder of the cache named by a fingerprint of the files, the
 settings and the reading code, so that a changed file, key or program never meets stale
@@ -7,22 +7,23 @@ shards.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from mace_train import __version__
+from mace_train.data.file_kinds import is_shard
+from mace_train.data.fingerprint import fingerprint
 from mace_train.data.frame_reader import GROUP_KEYS
 from mace_train.data.labels import KNOWN_KEYS, LabelKeys, Property
 from mace_train.data.prepare import PrepareReport, prepare_shards
+from mace_train.data.refused import RefusedFramesError, check_accepted
 from mace_train.data.shards import Shard
-from mace_train.data.sources import expand_sources, is_shard
+from mace_train.data.sources import expand_sources
 from mace_train.data.store import FrameStore
 
 try:
@@ -47,7 +48,7 @@ def open_store(
 ) -> FrameStore:
     """Open frames for training or evaluation.
 
-    Shards are used as they are. Extended XYZ is prepared into the cache, once for all
+    Shards are used as they are. Other files are prepared into the cache, once for all
     processes that ask at the same time.
 
     Args:
@@ -62,13 +63,14 @@ def open_store(
 
     Raises:
         ValueError: If files are missing or unfit, or shards were prepared with other
-            settings.
+            settings, or of data with refused frames that nobody accepted.
     """
     paths = expand_sources(spec)
-    shards = [path for path in paths if is_shard(path)]
+    shards = [Shard(path) for path in paths if is_shard(path)]
     files = [path for path in paths if not is_shard(path)]
     if shards:
-        _check_settings(FrameStore(shards), keys, group_key=group_key, max_force=max_force)
+        check_accepted(shards)
+        _check_settings(shards, keys, group_key=group_key, max_force=max_force)
     if files:
         several = [r_max] if isinstance(r_max, (int, float)) else r_max
         cutoffs = sorted(float(cutoff) for cutoff in several)
@@ -85,24 +87,8 @@ def open_store(
             workers=workers,
             progress=progress,
         )
-        shards += _cached_shards(folder, prepare)
+        shards += [Shard(path) for path in _cached_shards(folder, prepare)]
     return FrameStore(shards)
-
-
-def fingerprint(files: Sequence[Path], settings: Mapping[str, object]) -> str:
-    """A short name for files as they are now, settings, and the code that reads them."""
-    states = [(str(path.resolve()), path.stat()) for path in files]
-    code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(path.read_bytes())
-    identity = {
-        "files": [(name, state.st_size, state.st_mtime_ns) for name, state in states],
-        "settings": settings,
-        "version": __version__,
-        "code": code.hexdigest(),
-    }
-    text = json.dumps(identity, sort_keys=True)
-    return f"{files[0].stem[:40]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _cache_root(cache_dir: Path | None) -> Path:
@@ -125,11 +111,29 @@ def _cached_shards(folder: Path, prepare: Callable[[], PrepareReport]) -> list[P
         with _locked(folder / "lock"):
             shards = _complete_shards(folder)  # perhaps made meanwhile by another process
             if shards is None:
-                shards = prepare().shards
+                shards = _prepared(prepare)
                 temporary = folder / f".{_COMPLETE}.{os.getpid()}"
                 temporary.write_text(json.dumps([path.name for path in shards]))
                 temporary.replace(folder / _COMPLETE)
     return shards
+
+
+def _prepared(prepare: Callable[[], PrepareReport]) -> list[Path]:
+    """The shards that a preparation writes into the cache.
+
+    Raises:
+        ValueError: If any frame cannot be used; then no shards stay.
+    """
+    try:
+        return prepare().shards
+    except RefusedFramesError as error:
+        for path in error.listing.parent.glob("*.h5"):
+            path.unlink()
+        raise ValueError(
+            f"{error}\nAll are listed in {error.listing}. To train without them: "
+            "mace-prepare data.train=... output=FOLDER bad_frames=leave_out, then "
+            "data.train=FOLDER"
+        ) from error
 
 
 def _complete_shards(folder: Path) -> list[Path] | None:
@@ -158,7 +162,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _check_settings(
-    store: FrameStore, keys: LabelKeys, *, group_key: str, max_force: float | None
+    shards: Sequence[Shard], keys: LabelKeys, *, group_key: str, max_force: float | None
 ) -> None:
     """Refuse settings that only the preparation of the shards could have followed."""
     asked = {
@@ -169,7 +173,7 @@ def _check_settings(
         "units.energy": None if keys.energy_unit == "eV" else keys.energy_unit,
         "units.length": None if keys.length_unit == "angstrom" else keys.length_unit,
     }
-    for shard in store.shards:
+    for shard in shards:
         was = shard.header.settings
         had = {
             **{f"{name}_key": _key_used(shard, name) for name in KNOWN_KEYS},

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mace_train.data.labels import KNOWN_KEYS, KeyCounts, LabelKeys
-from mace_train.data.problems import FrameError, ProblemLog
+from mace_train.data.problems import FrameError, Place, ProblemLog, TooManyRefusedError
 from mace_train.data.unit_evidence import UnitEvidence
 
 if TYPE_CHECKING:
     from mace_train.data.frame import Frame
 
-STOP_AFTER = 1000  # refused frames: enough to know, too many to read on for days
+STOP_AFTER = 1000  # refused frames, if they are most of those read: then all are wrong
 
 
 @dataclass
@@ -67,15 +67,17 @@ class Census:
         self.labels["stress"] += frame.stress_weight > 0
         self.evidence.add(frame)
 
-    def refuse(self, problem: FrameError, *, place: str) -> None:
-        """Count a frame that cannot be used, at ``place`` (file, frame, formula).
+    def refuse(self, problem: FrameError, *, place: Place) -> None:
+        """Note that a frame cannot be used.
 
         Raises:
-            ValueError: If there are `STOP_AFTER` of them.
+            TooManyRefusedError: If there are `STOP_AFTER` of them, more than sound ones.
         """
         self.problems.add(problem, place=place)
-        if self.problems.count >= STOP_AFTER:
-            self.raise_problems()
+        count = self.problems.count
+        if count >= STOP_AFTER and count > self.num_frames:
+            message = _as_list([*self._refusals(), *self.faults_of_all()])
+            raise TooManyRefusedError(message, self.problems.to_dict())
 
     def merge(self, other: Census) -> None:
         """Add the counts of another part of the data, read after this one."""
@@ -99,6 +101,8 @@ class Census:
                 f"stress of {self.keys.passed_over} not fully periodic passed over"
             )
         parts += [f"left out by {reason}: {n}" for reason, n in self.left_out.items()]
+        if self.problems.count:
+            parts.append(f"refused {self.problems.count}")
         return ", ".join(parts)
 
     def names_found(self) -> str:
@@ -114,18 +118,23 @@ class Census:
             ValueError: With every problem, how many frames it concerns, where the first one
                 is, and what to do.
         """
-        problems = self.problems.lines(self.num_read)
-        problems += self._missing_keys()
-        problems += self._mixed_keys()
-        problems += self.evidence.verdicts(
-            units_are_default=self.keys_asked.energy_unit == "eV", max_force=self.max_force
-        )
-        if len(problems) == 1:
-            raise ValueError(problems[0])
-        if problems:
-            raise ValueError(
-                f"{len(problems)} problems with the data:\n- " + "\n- ".join(problems)
-            )
+        faults = [*self._refusals(), *self.faults_of_all()]
+        if faults:
+            raise ValueError(_as_list(faults))
+
+    def faults_of_all(self) -> list[str]:
+        """What is wrong with the frames as a whole: keys, units and signs."""
+        return [
+            *self._missing_keys(),
+            *self._mixed_keys(),
+            *self.evidence.verdicts(
+                units_are_default=self.keys_asked.energy_unit == "eV",
+                max_force=self.max_force,
+            ),
+        ]
+
+    def _refusals(self) -> list[str]:
+        return self.problems.lines(self.num_read)
 
     def _missing_keys(self) -> list[str]:
         """Keys that the user named and no frame carries."""
@@ -180,3 +189,10 @@ class Census:
             problems=ProblemLog.from_dict(values["problems"]),
             evidence=UnitEvidence(**values["evidence"]),
         )
+
+
+def _as_list(faults: list[str]) -> str:
+    """One sentence, or a list of several."""
+    if len(faults) == 1:
+        return faults[0]
+    return f"{len(faults)} problems with the data:\n- " + "\n- ".join(faults)

@@ -9,9 +9,15 @@ import torch
 from torch.utils.data import Dataset
 
 from mace_train.data.frame import Frame
+from mace_train.data.mixed_store import ONLY_SET, SetRole, role_of
 from mace_train.data.store import FrameStore
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph, Labels
+from mace_train.micro_batches import MicroBatches
+from mace_train.parcel import send_in_one_block
+
+for _kind in (AtomicGraph, MicroBatches):  # what workers send
+    send_in_one_block(_kind)
 
 
 class GraphDataset(Dataset[AtomicGraph]):
@@ -49,6 +55,7 @@ class GraphDataset(Dataset[AtomicGraph]):
         """The graph of one frame; ``labels.frame_index`` is its place in the store."""
         place = int(self.indices[item])
         frame = self.store.frame(place)
+        role = role_of(self.store, place)
         return AtomicGraph.from_arrays(
             frame.positions,
             frame.atomic_numbers,
@@ -57,7 +64,8 @@ class GraphDataset(Dataset[AtomicGraph]):
             elements=self.elements,
             r_max=self.r_max,
             dtype=self.dtype,
-            labels=frame_labels(frame, place=place, dtype=self.dtype),
+            head=role.head,
+            labels=frame_labels(frame, place=place, dtype=self.dtype, role=role),
         )
 
     def collate(self, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
@@ -66,17 +74,25 @@ class GraphDataset(Dataset[AtomicGraph]):
         return graph.with_tables()
 
 
-def frame_labels(frame: Frame, *, place: int, dtype: torch.dtype) -> Labels:
+def frame_labels(
+    frame: Frame, *, place: int, dtype: torch.dtype, role: SetRole = ONLY_SET
+) -> Labels:
     """Reference values of one frame; absent ones are 0 with weight 0."""
     forces = np.zeros((frame.num_atoms, 3)) if frame.forces is None else frame.forces
     stress = np.zeros((3, 3)) if frame.stress is None else frame.stress
+
+    def weight(*values: float) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype)
+
     return Labels(
         energy=torch.tensor([frame.energy or 0.0], dtype=dtype),
         forces=torch.as_tensor(forces, dtype=dtype),
         stress=torch.as_tensor(stress, dtype=dtype).reshape(1, 3, 3),
-        energy_weight=torch.tensor([frame.energy_weight], dtype=dtype),
-        forces_weight=torch.tensor([frame.forces_weight], dtype=dtype),
-        stress_weight=torch.tensor([frame.stress_weight], dtype=dtype),
-        frame_weight=torch.tensor([frame.frame_weight], dtype=dtype),
+        energy_weight=weight(frame.energy_weight * bool(role.energy_weight)),
+        forces_weight=weight(frame.forces_weight * bool(role.forces_weight)),
+        stress_weight=weight(frame.stress_weight * bool(role.stress_weight)),
+        frame_weight=weight(*(frame.frame_weight * factor for factor in role.weights))[
+            None
+        ],
         frame_index=torch.tensor([place]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -18,6 +18,7 @@ from mace_train.data.store import FrameStore
 from mace_train.elements import ElementTable
 
 _ROWS = 20_000
+_CACHED_ROWS = 1000
 _SAME_ENERGY = 1e-3  # eV
 
 
@@ -156,9 +157,8 @@ def _least_squares(
         none = np.zeros(len(elements))
         return AtomicEnergies(none, none.astype(bool))
     factor = np.zeros((0, len(elements) + 1))
-    for counts, energies in _count_rows(store, used, elements):
+    for block in _equations(store, used, elements):
         # Of the rows so far only their triangular factor matters: memory stays constant.
-        block = np.concatenate([counts, energies[:, None]], axis=1)
         factor = np.asarray(np.linalg.qr(np.concatenate([factor, block]), mode="r"))
     matrix, target = factor[:, :-1], factor[:, -1]
     _, singular, directions = np.linalg.svd(matrix, full_matrices=True)
@@ -170,13 +170,30 @@ def _least_squares(
     return AtomicEnergies(values, free < 1e-6)
 
 
-def _count_rows(
+def _equations(
     store: FrameStore, indices: np.ndarray, elements: ElementTable
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """Counts (frames, elements) and energies, some thousand frames at a time."""
+) -> Iterator[np.ndarray]:
+    """Rows of counts and energy, in blocks; of many frames, those of a run are merged.
+
+    A million frames are mostly relaxations, whose frames follow each other and have one
+    composition: n equations of equal left sides are sqrt(n) times one, of their mean
+    energy.
+    """
     for first in range(0, len(indices), _ROWS):
         part = indices[first : first + _ROWS]
-        yield element_counts(store, part, elements), store.energies[part]
+        energies = store.energies[part]
+        rows = np.column_stack([element_counts(store, part, elements), energies])
+        if len(indices) <= _ROWS:
+            yield rows
+            continue
+        begins = np.flatnonzero(np.any(rows[1:, :-1] != rows[:-1, :-1], axis=1)) + 1
+        begins = np.concatenate([[0], begins])
+        lengths = np.diff(begins, append=len(rows))
+        merged = rows[begins]
+        merged[:, -1] = np.add.reduceat(energies, begins) / lengths
+        merged *= np.sqrt(lengths)[:, None]
+        # Blocks that fit into a cache are factorized three times as fast.
+        yield from np.array_split(merged, -(-len(merged) // _CACHED_ROWS))
 
 
 def element_counts(
@@ -188,8 +205,8 @@ def element_counts(
         ValueError: If a frame has an element that is not in the table; it is named.
     """
     composition = store.composition
-    first = np.searchsorted(composition.frame, indices, side="left")
-    lengths = np.searchsorted(composition.frame, indices, side="right") - first
+    first = composition.first[indices]
+    lengths = composition.first[indices + 1] - first
     rows = np.repeat(np.arange(len(indices)), lengths)
     # Entries of a frame follow each other: its first one plus 0, 1, 2, ...
     entries = np.arange(len(rows)) - np.repeat(

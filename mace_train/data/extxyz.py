@@ -8,53 +8,82 @@ memory.
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import io
-import lzma
 import re
-import zlib
+from collections import deque
+from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ase.io
-import numpy as np
 
+from mace_train.data.ase_files import raw_from_atoms
+from mace_train.data.byte_streams import (
+    PACKED_SUFFIXES,
+    UNPACKING_ERRORS,
+    checksum,
+    open_stream,
+)
+from mace_train.data.frame_source import (
+    BrokenFileError,
+    Contents,
+    FrameFile,
+    Mark,
+    ReadFrame,
+    Span,
+)
 from mace_train.data.plain_frame import PlainFrameParser, RawFrame, TextFrame
 from mace_train.data.problems import FrameError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ase import Atoms
-
-UNPACKING_ERRORS = (EOFError, OSError, lzma.LZMAError, zlib.error)
-"""What reading a damaged ``.gz`` or ``.xz`` file raises."""
-
-_OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _MAX_ATOMS = 2**31  # of a frame: a larger number is none, and no file holds so many lines
+_SMALL = 1 << 22  # bytes: files below are read once for checksum and count
 
 
-class BrokenFileError(FrameError):
-    """The file cannot be read on from here: where the next frame begins is unclear."""
+class ExtxyzFormat:
+    """Reads extended XYZ (see `frame_source.FrameFormat`)."""
 
+    def scan(self, file: FrameFile, *, stride: int) -> Contents:
+        """Count the frames of a file, with a mark every ``stride`` frames."""
+        is_packed = not file.member and file.path.suffix.lower() in PACKED_SUFFIXES
+        content, count = b"", 0
+        marks: list[Mark] = []
+        # The reader meets again what ends this walk early, and says what is wrong there.
+        with suppress(*UNPACKING_ERRORS):
+            if not is_packed:
+                with open_stream(file) as stream:
+                    content = stream.read(_SMALL)
+            is_small = 0 < len(content) < _SMALL
+            with io.BytesIO(content) if is_small else open_stream(file) as stream:
+                for mark in _frame_begins(stream):
+                    if mark.frame % stride == 0:
+                        marks.append(mark)
+                    count += 1
+        is_small = 0 < len(content) < _SMALL
+        sha256 = hashlib.sha256(content).hexdigest() if is_small else checksum(file)
+        return Contents(count, tuple(marks), sha256)
 
-def open_bytes(path: Path) -> Any:
-    """Open a file for reading bytes, unpacking ``.gz`` and ``.xz`` on the way."""
-    opener: Any = _OPENERS.get(path.suffix.lower(), Path.open)
-    return opener(path, "rb")
-
-
-def open_at(path: Path, *, offset: int = 0) -> io.TextIOWrapper:
-    """Open a file for reading text, unpacking ``.gz`` and ``.xz`` on the way.
-
-    Args:
-        path: The file.
-        offset: Byte of the unpacked file to begin at.
-    """
-    binary = open_bytes(path)
-    binary.seek(offset)
-    return io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape")
+    def read(
+        self, file: FrameFile, span: Span, *, wanted: Collection[str]
+    ) -> Iterator[ReadFrame]:
+        """Read the frames of a span; see `read_raw_frames`."""
+        start, stop = span
+        end = None if stop is None else stop.offset
+        try:
+            with open_stream(file, begin=start.offset, end=end) as stream:
+                text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape")
+                yield from read_raw_frames(
+                    text, wanted=wanted, first=start.frame, line_number=start.line
+                )
+        except UNPACKING_ERRORS as error:
+            raise BrokenFileError(
+                "and all that follow cannot be unpacked",
+                cure="The file is damaged: copy it again.",
+                detail=str(error),
+            ) from error
 
 
 def announced_atoms(header: str | bytes) -> int | None:
@@ -67,7 +96,7 @@ def announced_atoms(header: str | bytes) -> int | None:
 
 
 def iterate_text_frames(
-    file: io.TextIOBase, *, first: int = 0, line_number: int = 1, start: int = 0
+    file: io.TextIOBase, *, first: int = 0, line_number: int = 1
 ) -> Iterator[TextFrame]:
     """Cut an open file into the lines of its frames.
 
@@ -75,7 +104,6 @@ def iterate_text_frames(
         file: At the beginning of a frame.
         first: The number of that frame.
         line_number: The number of that line.
-        start: The first frame to give; those before are passed over.
 
     Raises:
         BrokenFileError: Where a number of atoms is expected and something else stands, or
@@ -111,8 +139,7 @@ def iterate_text_frames(
         while next_header.lstrip().startswith("VEC"):
             cell_lines.append(next_header)
             next_header = file.readline()
-        if index >= start:
-            yield TextFrame(index, line_number, header, comment, atom_lines, cell_lines)
+        yield TextFrame(index, line_number, header, comment, atom_lines, cell_lines)
         index += 1
         line_number += 2 + num_atoms + len(cell_lines)
         header = next_header
@@ -124,8 +151,7 @@ def read_raw_frames(
     wanted: Collection[str],
     first: int = 0,
     line_number: int = 1,
-    start: int = 0,
-) -> Iterator[RawFrame | tuple[TextFrame, FrameError]]:
+) -> Iterator[ReadFrame]:
     """Read the frames of an open file.
 
     Args:
@@ -133,24 +159,21 @@ def read_raw_frames(
         wanted: Names of the values and columns to read; all others are only listed.
         first: The number of that frame.
         line_number: The number of that line.
-        start: The first frame to give; those before are passed over.
 
     Yields:
-        A frame; or, for one whose lines make no sense, its text and what is wrong with it.
+        A frame; or, for one whose lines make no sense, its place and what is wrong with it.
 
     Raises:
         BrokenFileError: If the file cannot be cut into frames from some line on.
     """
     parser = PlainFrameParser(wanted)
-    for text in iterate_text_frames(
-        file, first=first, line_number=line_number, start=start
-    ):
+    for text in iterate_text_frames(file, first=first, line_number=line_number):
         raw = parser.parse(text)
         if raw is None:
             try:
                 raw = read_with_ase(text)
             except FrameError as problem:
-                yield text, problem
+                yield text.number, problem
                 continue
         yield raw
 
@@ -170,31 +193,7 @@ def read_with_ase(text: TextFrame) -> RawFrame:
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _unreadable(text, error) from error
     assert not isinstance(atoms, list)
-    return _raw_from_atoms(atoms, text)
-
-
-def _raw_from_atoms(atoms: Atoms, text: TextFrame) -> RawFrame:
-    """Bring an ASE structure into the form of the plain parser."""
-    values: dict[str, Any] = dict(atoms.info)
-    columns: dict[str, np.ndarray] = {
-        name: array
-        for name, array in atoms.arrays.items()
-        if name not in ("numbers", "positions")
-    }
-    for name, result in (atoms.calc.results if atoms.calc else {}).items():
-        is_column = np.ndim(result) > 0 and name in ("forces", "magmoms", "charges")
-        (columns if is_column else values)[name] = result
-    return RawFrame(
-        index=text.number,
-        line_number=text.line_number,
-        atomic_numbers=atoms.get_atomic_numbers().astype(np.int64),
-        positions=atoms.get_positions(),
-        cell=np.array(atoms.cell.array),
-        pbc=np.array(atoms.get_pbc()),
-        values=values,
-        columns=columns,
-        names=(*values, *columns),
-    )
+    return raw_from_atoms(atoms, index=text.number, line_number=text.line_number)
 
 
 def _unreadable(text: TextFrame, error: Exception) -> FrameError:
@@ -221,3 +220,22 @@ def _num_columns(comment: str) -> int:
         return 4  # a symbol and three coordinates
     widths = announced[1].split(":")[2::3]
     return sum(map(int, widths)) if all(map(str.isdecimal, widths)) else 0
+
+
+def _frame_begins(file: Any) -> Iterator[Mark]:
+    """Walk from frame to frame until the end, or until something is no frame."""
+    frame, offset, line_number = 0, 0, 1
+    for header in iter(file.readline, b""):
+        if not header.strip() or header.lstrip().startswith(b"VEC"):
+            offset, line_number = offset + len(header), line_number + 1
+            continue
+        num_atoms = announced_atoms(header)
+        if num_atoms is None:
+            return
+        lengths = deque(map(len, islice(file, num_atoms + 1)))
+        if len(lengths) < num_atoms + 1:
+            return
+        yield Mark(frame, offset, line_number)
+        offset += len(header) + sum(lengths)
+        line_number += 2 + num_atoms
+        frame += 1

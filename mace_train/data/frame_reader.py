@@ -1,25 +1,18 @@
-"""From files of extended XYZ to checked `Frame`s, one at a time, in constant memory.
+"""From files of frames to checked `Frame`s, one at a time, in constant memory.
 
-The whole way of a frame into mace-train: text (`extxyz`), labels and units
-(`label_reader`), checks (`plausibility`), and the count of all this (`census`).
+The whole way of a frame into mace-train: its file's form (`frame_formats`), labels and
+units (`label_reader`), checks (`plausibility`), and the count of all this (`census`).
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mace_train.data.census import Census
-from mace_train.data.extxyz import (
-    UNPACKING_ERRORS,
-    BrokenFileError,
-    open_at,
-    read_raw_frames,
-)
 from mace_train.data.frame import Frame, formula_of, volume_of
+from mace_train.data.frame_formats import FRAME_FORMATS
+from mace_train.data.frame_source import BrokenFileError, FrameFile, Span
 from mace_train.data.label_reader import LabelReader
 from mace_train.data.labels import LabelKeys
 from mace_train.data.plain_frame import RawFrame
@@ -29,7 +22,7 @@ from mace_train.data.plausibility import (
     exceeds,
     is_isolated_atom,
 )
-from mace_train.data.problems import FrameError
+from mace_train.data.problems import FrameError, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,31 +35,24 @@ matbench-discovery's."""
 
 
 def read_frames(
-    path: Path,
+    file: Path | FrameFile,
     *,
     keys: LabelKeys,
     group_key: str = "auto",
     max_force: float | None = None,
-    start: int = 0,
-    stop: int | None = None,
-    offset: int = 0,
-    line: int = 1,
+    span: Span | None = None,
     census: Census | None = None,
 ) -> Iterator[Frame]:
     """Read, translate and check the frames of a file, in their order.
 
     Args:
-        path: Extended XYZ, plain or packed (``.gz``, ``.xz``).
+        file: A file of frames; a path is that of extended XYZ, plain or packed.
         keys: Names and units of the labels.
         group_key: Name of the value that frames of one group share; ``auto`` for
             `GROUP_KEYS`.
         max_force: Frames with a larger force (eV/Å) are left out and counted; None to
             refuse only absurd ones.
-        start: First frame, counted from 0.
-        stop: Where to stop before; None for the end of the file.
-        offset: Byte of the (unpacked) file at which frame ``start`` begins, if known; else
-            the frames before it are passed over.
-        line: The line of the file that is at ``offset``.
+        span: Between which marks of the file; None for all of it.
         census: Counts what is read, and collects what is wrong: the caller then ends with
             ``census.raise_problems()`` once all files are read. Without one, this function
             raises by itself after the last frame.
@@ -81,8 +67,11 @@ def read_frames(
     """
     own = Census() if census is None else census
     own.expect(keys, max_force=max_force)
-    reader = _FrameReader(path, keys, group_key=group_key, max_force=max_force, census=own)
-    yield from reader.read(start=start, stop=stop, offset=offset, line=line)
+    source = FrameFile(file) if isinstance(file, Path) else file
+    reader = _FrameReader(
+        source, keys, group_key=group_key, max_force=max_force, census=own
+    )
+    yield from reader.read(span or Span())
     if census is None:
         own.raise_problems()
 
@@ -92,14 +81,15 @@ class _FrameReader:
 
     def __init__(
         self,
-        path: Path,
+        file: FrameFile,
         keys: LabelKeys,
         *,
         group_key: str,
         max_force: float | None,
         census: Census,
     ) -> None:
-        self._path = path
+        self._file = file
+        self._name = str(file)
         self._census = census
         self._max_force = max_force
         self._labels = LabelReader(keys, census.keys)
@@ -107,45 +97,23 @@ class _FrameReader:
         if group_key not in ("auto", *GROUP_KEYS):
             self._group_keys = (*GROUP_KEYS, group_key)
 
-    def read(
-        self, *, start: int, stop: int | None, offset: int, line: int
-    ) -> Iterator[Frame]:
-        """The frames from ``start`` on; see `read_frames`."""
+    def read(self, span: Span) -> Iterator[Frame]:
+        """The frames of a span; see `read_frames`."""
         wanted = {*self._labels.wanted, *self._group_keys, "config_type"}
-        index = start - 1
-        with open_at(self._path, offset=offset) as file:
-            raws = read_raw_frames(
-                file,
-                wanted=wanted,
-                first=start if offset else 0,
-                line_number=line,
-                start=start,
-            )
-            try:
-                for raw in islice(raws, None if stop is None else stop - start):
-                    if isinstance(raw, RawFrame):
-                        index = raw.index
-                        self._census.names.update(raw.names)
-                        frame = self._checked(raw)
-                        if frame is not None:
-                            yield frame
-                    else:
-                        text, problem = raw
-                        index = text.number
-                        self._census.refuse(problem, place=self._place(index))
-            except BrokenFileError as problem:
-                self._census.refuse(problem, place=self._place(index + 1))
-            except UNPACKING_ERRORS as error:
-                problem = FrameError(
-                    "and all that follow cannot be unpacked",
-                    cure="The file is damaged: copy it again.",
-                    detail=str(error),
-                )
-                self._census.refuse(problem, place=self._place(index + 1))
-
-    def _place(self, index: int, atomic_numbers: np.ndarray | None = None) -> str:
-        formula = "" if atomic_numbers is None else f", {formula_of(atomic_numbers)}"
-        return f"{self._path}, frame {index}{formula}"
+        index = span.start.frame - 1
+        try:
+            for raw in FRAME_FORMATS[self._file.form].read(self._file, span, wanted=wanted):
+                if isinstance(raw, RawFrame):
+                    index = raw.index
+                    self._census.names.update(raw.names)
+                    frame = self._checked(raw)
+                    if frame is not None:
+                        yield frame
+                else:
+                    index, problem = raw
+                    self._census.refuse(problem, place=Place(self._name, index))
+        except BrokenFileError as problem:
+            self._census.refuse(problem, place=Place(self._name, index + 1))
 
     def _checked(self, raw: RawFrame) -> Frame | None:
         """The frame, or None where it is left out or refused, which is counted."""
@@ -153,7 +121,8 @@ class _FrameReader:
             frame = self._frame(raw)
             check_labels(frame, max_force=self._max_force)
         except FrameError as problem:
-            self._census.refuse(problem, place=self._place(raw.index, raw.atomic_numbers))
+            place = Place(self._name, raw.index, formula_of(raw.atomic_numbers))
+            self._census.refuse(problem, place=place)
             return None
         if (
             self._max_force is not None
@@ -197,7 +166,7 @@ class _FrameReader:
             is_isolated_atom=is_isolated_atom(
                 raw.atomic_numbers, cell=cell, pbc=raw.pbc, config_type=config_type
             ),
-            source=str(self._path),
+            source=self._name,
             index=raw.index,
         )
 

@@ -14,17 +14,18 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 _counter: Any = None  # in a worker: the shared number of units done
 
 
 def run_parallel(
-    work: Callable[[Job, Callable[[int], None]], None],
+    work: Callable[[Job, Callable[[int], None]], Result],
     jobs: Sequence[Job],
     *,
     workers: int,
     progress: Callable[[int], None] | None = None,
-) -> None:
+) -> list[Result]:
     """Do all jobs; the first error ends the rest and is raised here.
 
     Args:
@@ -34,13 +35,15 @@ def run_parallel(
         workers: Processes; with one, or one job, the work is done in this process.
         progress: Called about twice a second with the units done so far.
 
+    Returns:
+        What ``work`` gave for each job, in their order.
+
     Raises:
         ValueError: If a worker process was killed, mostly for want of memory.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
-        _run_here(work, jobs, progress)
-        return
+        return _run_here(work, jobs, progress)
     # Forked workers need no importable __main__, so a user's script may call this anywhere.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     counter = context.Value("q", 0)
@@ -60,13 +63,14 @@ def run_parallel(
                 ) from error
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
+            return [future.result() for future in futures]
 
 
 def _run_here(
-    work: Callable[[Job, Callable[[int], None]], None],
+    work: Callable[[Job, Callable[[int], None]], Result],
     jobs: Sequence[Job],
     progress: Callable[[int], None] | None,
-) -> None:
+) -> list[Result]:
     done = 0
 
     def tick(count: int) -> None:
@@ -75,12 +79,11 @@ def _run_here(
         if progress is not None:
             progress(done)
 
-    for job in jobs:
-        work(job, tick)
+    return [work(job, tick) for job in jobs]
 
 
 def _watch(
-    futures: Sequence[Future[None]], counter: Any, progress: Callable[[int], None] | None
+    futures: Sequence[Future[Any]], counter: Any, progress: Callable[[int], None] | None
 ) -> None:
     """Wait for all, reporting progress; raises the first error."""
     open_futures = set(futures)
@@ -106,9 +109,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work_there(work: Callable[[Job, Callable[[int], None]], None], job: Job) -> None:
+def _work_there(work: Callable[[Job, Callable[[int], None]], Result], job: Job) -> Result:
     def tick(count: int) -> None:
         with _counter.get_lock():
             _counter.value += count
 
-    work(job, tick)
+    return work(job, tick)

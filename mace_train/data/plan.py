@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mace_train.data.frame_source import Mark, Span
 from mace_train.data.labels import LabelKeys
-from mace_train.data.scan import Mark, Source
+from mace_train.data.scan import Source
 from mace_train.data.shard_writer import SCHEMA_VERSION
 
 
@@ -34,19 +35,23 @@ class ReadSettings:
         return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive frames of one file, from a mark to the next one, or to the end."""
+    """Consecutive frames of one file.
+
+    Attributes:
+        source: The file; without its marks, if they are many, to keep a job small.
+        span: From which mark to which.
+    """
 
     source: Source
-    start: Mark
-    stop: int | None
+    span: Span
 
     @property
     def num_frames(self) -> int:
         """Frames that could be counted; the reader has the last word."""
-        end = self.source.num_frames if self.stop is None else self.stop
-        return end - self.start.frame
+        start, stop = self.span
+        return (self.source.num_frames if stop is None else stop.frame) - start.frame
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,18 @@ def plan_shards(
     """Cut the data into pieces and deal these to shards, in order.
 
     Args:
-        sources: Files, scanned with marks every ``frames_per_shard`` frames.
+        sources: Files, scanned with marks at most ``frames_per_shard`` frames apart.
         output: Folder of the shards.
         settings: How frames are read.
-        frames_per_shard: The most frames that go into a shard.
+        frames_per_shard: The most frames that go into a shard, where marks allow it.
     """
     shards: list[list[Piece]] = []
     room = 0
     for source in sources:
-        marks = source.marks or (Mark(0, 0, 1),)
-        ends = [mark.frame for mark in marks[1:]]
-        for mark, stop in zip(marks, [*ends, None]):
-            piece = Piece(source, mark, stop)
+        marks = source.marks or (Mark(),)
+        bare = replace(source, marks=()) if len(marks) > 1 else source
+        for start, stop in zip(marks, [*marks[1:], None]):
+            piece = Piece(bare, Span(start, stop))
             if not shards or piece.num_frames > room:
                 shards.append([])
                 room = frames_per_shard

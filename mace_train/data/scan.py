@@ -6,113 +6,102 @@ equal pieces, a killed preparation knows what is left, and the progress bar know
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BufferedIOBase
-from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from mace_train.data.extxyz import UNPACKING_ERRORS, announced_atoms, open_bytes
+from mace_train.data.file_kinds import frame_files
+from mace_train.data.frame_formats import FRAME_FORMATS
+from mace_train.data.frame_source import FrameFile, Mark
+from mace_train.data.parallel import run_parallel
 
-
-@dataclass(frozen=True)
-class Mark:
-    """Where a frame begins in its (unpacked) file."""
-
-    frame: int
-    offset: int
-    line: int
+_FILES_AT_ONCE = 500  # of a worker: small files are many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """One of the user's files.
+    """One of the user's files, or a member of an archive.
 
     Attributes:
-        path: The file.
+        file: The file.
         name: What splits and messages call it: the end of its path that no other file
             shares.
         sha256: Checksum of its bytes.
         num_frames: Frames that could be counted; the reader has the last word.
-        marks: Beginnings of every ``stride``-th frame.
+        marks: Places where reading can begin, at most ``stride`` frames apart.
     """
 
-    path: Path
+    file: FrameFile
     name: str
     sha256: str
     num_frames: int
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...] = ()
 
 
-def scan_sources(paths: Sequence[Path], *, stride: int) -> list[Source]:
+@dataclass(frozen=True)
+class _Batch:
+    """Files that one process looks at in turn."""
+
+    files: tuple[FrameFile, ...]
+    names: tuple[str, ...]
+    stride: int
+
+
+def scan_sources(paths: Sequence[Path], *, stride: int, workers: int = 1) -> list[Source]:
     """Count the frames of files and compute their checksums.
 
     Args:
-        paths: Files of extended XYZ, perhaps packed (``.gz``, ``.xz``).
-        stride: Distance in frames between marks.
+        paths: Files of frames, and archives of such files.
+        stride: Largest distance in frames between marks.
+        workers: Processes.
+
+    Raises:
+        ValueError: If a file is damaged as a whole, or a package to read it is missing.
     """
-    names = short_names(paths)
-    return [_scan(path, name, stride) for path, name in zip(paths, names)]
+    files = [file for path in paths for file in frame_files(path)]
+    names = short_names([file.full_path for file in files])
+    size = max(1, min(_FILES_AT_ONCE, -(-len(files) // workers)))
+    batches = [
+        _Batch(tuple(files[k : k + size]), tuple(names[k : k + size]), stride)
+        for k in range(0, len(files), size)
+    ]
+    found = run_parallel(_scan, batches, workers=workers)
+    return [source for sources in found for source in sources]
 
 
-def short_names(paths: Sequence[Path]) -> list[str]:
+def short_names(paths: Sequence[PurePath]) -> list[str]:
     """The shortest ends of paths, in whole parts, that tell the files apart.
 
     >>> short_names([Path("/data/a/train.xyz"), Path("/data/b/train.xyz"), Path("/c.xyz")])
     ['a/train.xyz', 'b/train.xyz', 'c.xyz']
     """
-    absolute = [path.absolute() for path in paths]
-    lengths = [1] * len(paths)
+    parts = [Path(path).absolute().parts for path in paths]
+    names = [one[-1] for one in parts]
+    lengths = [1] * len(parts)
+    open_places: Sequence[int] = range(len(parts))
     while True:
-        names = ["/".join(path.parts[-n:]) for path, n in zip(absolute, lengths)]
         places: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            places.setdefault(name, []).append(place)
-        shared = [
+        for place in open_places:
+            places.setdefault(names[place], []).append(place)
+        open_places = [
             place
             for group in places.values()
-            if len({absolute[place] for place in group}) > 1
+            if len(group) > 1 and len({parts[place] for place in group}) > 1
             for place in group
         ]
-        if not shared:
+        if not open_places:
             return names
-        for place in shared:
+        for place in open_places:
             lengths[place] += 1
+            names[place] = "/".join(parts[place][-lengths[place] :])
 
 
-def _scan(path: Path, name: str, stride: int) -> Source:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    count = 0
-    marks: list[Mark] = []
-    with open_bytes(path) as file, suppress(*UNPACKING_ERRORS):
-        # The reader meets again what ends this walk early, and says what is wrong there.
-        for mark in _frame_begins(file):
-            if mark.frame % stride == 0:
-                marks.append(mark)
-            count += 1
-    return Source(path, name, digest.hexdigest(), count, tuple(marks))
-
-
-def _frame_begins(file: BufferedIOBase) -> Iterator[Mark]:
-    """Walk from frame to frame until the end, or until something is no frame."""
-    frame, offset, line_number = 0, 0, 1
-    for header in iter(file.readline, b""):
-        if not header.strip() or header.lstrip().startswith(b"VEC"):
-            offset, line_number = offset + len(header), line_number + 1
-            continue
-        num_atoms = announced_atoms(header)
-        if num_atoms is None:
-            return
-        lengths = deque(map(len, islice(file, num_atoms + 1)))
-        if len(lengths) < num_atoms + 1:
-            return
-        yield Mark(frame, offset, line_number)
-        offset += len(header) + sum(lengths)
-        line_number += 2 + num_atoms
-        frame += 1
+def _scan(batch: _Batch, tick: Callable[[int], None]) -> list[Source]:
+    """Look at some files (in a worker process)."""
+    sources = []
+    for file, name in zip(batch.files, batch.names):
+        contents = FRAME_FORMATS[file.form].scan(file, stride=batch.stride)
+        num_frames, marks, sha256 = contents
+        sources.append(Source(file, name, sha256, num_frames, marks))
+        tick(num_frames)
+    return sources

@@ -33,7 +33,8 @@ class ShardHeader:
         number: Its place among the shards of that preparation.
         num_shards: How many those are.
         settings: Label keys, units and limits with which the user's files were read.
-        sources: Name, sha256 and number of frames of each file its frames come from.
+        sources: Name, sha256 and number of frames of each file its frames come from; None
+            in a `Shard`, which reads them when asked.
         r_max: Cutoffs in Å for which edges were counted.
         census: What the frames carry (`Census.to_dict`).
         software: Version of the package that wrote it.
@@ -44,7 +45,7 @@ class ShardHeader:
     number: int
     num_shards: int
     settings: dict[str, Any]
-    sources: list[dict[str, Any]]
+    sources: list[dict[str, Any]] | None
     r_max: list[float]
     census: dict[str, Any]
     software: str

@@ -9,6 +9,7 @@ Positions and forces come back bit for bit as they stood in the user's file.
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,15 @@ class Shard:
 
     @cached_property
     def header(self) -> ShardHeader:
-        """What the shard says of itself."""
+        """What the shard says of itself; of its files, perhaps thousands, ask `sources`."""
+        return replace(self._whole_header(), sources=None)
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Name, sha256 and number of frames of each file that its frames come from."""
+        return self._whole_header().sources or []
+
+    def _whole_header(self) -> ShardHeader:
         return ShardHeader(**decode_json(self._file.array("header")))
 
     @property
@@ -133,6 +142,10 @@ class Shard:
             source=self._name("sources", self._value("source", place)) or "",
             index=self._value("index", place),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Texts are read again by the other process, if it asks for them.
+        return {k: v for k, v in self.__dict__.items() if k not in ("header", "tables")}
 
     def _value(self, column: str, place: int) -> Any:
         return self.column(column)[place].item()

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-FRAME_SUFFIXES = (".extxyz", ".xyz")
-PACKED_SUFFIXES = (".gz", ".xz")
-SHARD_SUFFIXES = (".h5", ".hdf5")
+from mace_train.data.archives import natural_order
+from mace_train.data.file_kinds import Kind, is_shard, kind_in_folder, kind_of_named
+
+__all__ = ["expand_sources", "is_shard", "sample_path"]
+
 SAMPLE = "sample"
 
-_CURES = {
-    ".zip": "unpack it and name its folder",
-    ".tar": "unpack it and name its folder",
-    ".tgz": "unpack it and name its folder",
-    ".bz2": "unpack it, or pack it as .xz or .gz",
-    ".zst": "unpack it, or pack it as .xz or .gz",
-}
-
-
-def is_shard(path: Path) -> bool:
-    """Whether a file is a shard by its name, rather than extended XYZ."""
-    return path.suffix.lower() in SHARD_SUFFIXES
+_log = logging.getLogger(__name__)
+_WHOLE_SETS: tuple[Kind, ...] = ("archive", "MPtrj's JSON")  # perhaps also there unpacked
 
 
 def expand_sources(spec: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -35,12 +29,13 @@ def expand_sources(spec: str | Path | Sequence[str | Path]) -> list[Path]:
             mace-train; or a list of these.
 
     Returns:
-        Existing files of one kind, extended XYZ or shards; within a folder or glob they are
-        sorted by name with numbers as numbers.
+        Existing files, of frames or shards; within a folder or glob they are sorted by name
+        with numbers as numbers.
 
     Raises:
         ValueError: If something named is missing, empty, of no known kind or named twice,
-            or if extended XYZ and shards are mixed; the message names all that is missing.
+            if frames and shards are mixed, or if a folder may hold the same frames twice;
+            the message names all that is missing.
     """
     specs = [spec] if isinstance(spec, (str, Path)) else list(spec)
     if not specs:
@@ -70,7 +65,7 @@ def _expand(spec: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _sorted(child for child in path.rglob("*") if _is_data(child, path))
+        return _in_folder(path)
     if any(sign in spec for sign in "*?["):
         root = Path(path.anchor)
         matches = list(root.glob(str(path.relative_to(root))))
@@ -81,59 +76,82 @@ def _expand(spec: str) -> list[Path]:
     return []
 
 
-def _is_data(path: Path, folder: Path) -> bool:
-    """Whether a file found in a folder holds frames, and is not hidden."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.is_file() and not hidden and _kind(path) != ""
+def _in_folder(folder: Path) -> list[Path]:
+    """Files of frames or shards in a folder and those below, without hidden ones.
+
+    Raises:
+        ValueError: If the same frames may be there twice.
+    """
+    loose, whole_sets = [], []
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            kind = "" if name.startswith(".") else kind_in_folder(path)
+            if kind:
+                (whole_sets if kind in _WHOLE_SETS else loose).append(path)
+    _check_runs(loose)
+    if not loose and len(whole_sets) > 1:
+        raise ValueError(
+            f"{folder} holds several data sets, perhaps with the same frames: name one of "
+            f"them, or several in a list ({', '.join(map(str, _sorted(whole_sets)))})"
+        )
+    if loose and whole_sets:
+        _log.warning(
+            "%s passed over, since %s lies beside, perhaps the same frames unpacked: name "
+            "what you want to read",
+            ", ".join(map(str, _sorted(whole_sets))),
+            min(loose),
+        )
+    return _sorted(loose or whole_sets)
 
 
-def _kind(path: Path) -> str:
-    if is_shard(path):
-        return "shards"
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in PACKED_SUFFIXES:
-        suffixes.pop()
-    return "extended XYZ" if suffixes and suffixes[-1] in FRAME_SUFFIXES else ""
+def _check_runs(paths: Iterable[Path]) -> None:
+    """Refuse two files of one VASP run, which hold the same frames."""
+    run_by_folder: dict[Path, Path] = {}
+    for path in paths:
+        if path.name.lower().startswith(("outcar", "vasprun.xml")):
+            other = run_by_folder.setdefault(path.parent, path)
+            if other != path:
+                raise ValueError(
+                    f"{other} and {path.name} hold the same frames: name one of them, for "
+                    f"example data.train='{path.parent.parent}/**/vasprun.xml'"
+                )
 
 
-def _sorted(paths: object) -> list[Path]:
+def _sorted(paths: Iterable[Path]) -> list[Path]:
     """By name, with the numbers in it as numbers: 2 before 10."""
-    return sorted(
-        paths,  # type: ignore[call-overload]
-        key=lambda path: [
-            (0, int(part), "") if part.isdecimal() else (1, 0, part)
-            for part in re.split(r"(\d+)", str(path))
-        ],
-    )
+    return sorted(paths, key=lambda path: natural_order(str(path)))
 
 
 def _check_kinds(paths: Sequence[Path]) -> None:
-    kinds: dict[str, Path] = {}
+    """Refuse files of no known kind, shards beside others, and files named twice."""
+    first: dict[bool, Path] = {}
     for path in paths:
-        kind = _kind(path)
-        if not kind:
-            cure = _CURES.get(
-                path.suffix.lower(),
-                f"convert it: ase convert {path.name} {path.stem}.extxyz",
-            )
-            raise ValueError(
-                f"{path} is neither extended XYZ ({', '.join(FRAME_SUFFIXES)}, perhaps "
-                f"packed as {' or '.join(PACKED_SUFFIXES)}) nor a shard "
-                f"({', '.join(SHARD_SUFFIXES)}): {cure}"
-            )
-        kinds.setdefault(kind, path)
-    if len(kinds) > 1:
-        (kind, first), (other, second) = kinds.items()
+        first.setdefault(kind_of_named(path) == "shards", path)
+    if len(first) > 1:
         raise ValueError(
-            f"{kind} ({first}) and {other} ({second}) are mixed: name one kind, for "
-            f"example {second.parent}/*{second.suffix}"
+            f"frames ({first[False]}) and shards ({first[True]}) are mixed: name one kind, "
+            f"for example {first[True].parent}/*{first[True].suffix}"
         )
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
-        absolute = path.resolve()
-        if absolute in seen:
+        real = _real(path)
+        if real in seen:
             raise ValueError(
                 f"{path} is named twice: its frames would count twice and could be on both "
                 "sides of a split"
             )
-        seen.add(absolute)
+        seen.add(real)
+
+
+def _real(path: Path) -> str:
+    """The file that a name leads to; folders are looked up once."""
+    if path.is_symlink():
+        return os.path.realpath(path)
+    return f"{_real_folder(str(path.parent))}/{path.name}"
+
+
+@lru_cache(maxsize=1000)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mace_train.data.store import FrameStore
 _FORMAT = "mace-train split"
 _VERSION = 1
 _SHOWN = 5
+_ROWS = 100_000
 _SUBSETS = ("train", "valid", "test")
 
 
@@ -29,21 +32,26 @@ def write_split(path: Path, split: Split, store: FrameStore) -> None:
     """
     names, source = store.sources
     index = store.source_indices
-    subsets = {
-        subset: [
-            [names[s], i] for s, i in zip(source[places].tolist(), index[places].tolist())
-        ]
-        for subset, places in split.subsets.items()
-    }
-    content = {
+    head = {
         "format": _FORMAT,
         "version": _VERSION,
         "method": split.method,
-        "num_frames": {name: len(pairs) for name, pairs in subsets.items()},
-        **subsets,
+        "num_frames": {name: len(places) for name, places in split.subsets.items()},
     }
+    beginnings = [f"[{json.dumps(name)}," for name in names]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=None, separators=(",", ":")) + "\n")
+    with temporary.open("w") as file:
+        file.write(json.dumps(head, separators=(",", ":"))[:-1])
+        for subset, places in split.subsets.items():
+            file.write(f',"{subset}":[')
+            for first in range(0, len(places), _ROWS):
+                part = places[first : first + _ROWS]
+                pairs = zip(source[part].tolist(), index[part].tolist())
+                # Put together by hand: a million pairs take json.dumps seconds.
+                file.write("," if first else "")
+                file.write(",".join([f"{beginnings[s]}{i}]" for s, i in pairs]))
+            file.write("]")
+        file.write("}\n")
     temporary.replace(path)
 
 
@@ -60,10 +68,13 @@ def read_split(path: Path, store: FrameStore) -> Split:
         ValueError: If the file is no split, names frames that the data does not have, names
             a frame twice, or leaves nothing to train on.
     """
-    content = _load(path)
-    pairs = [content[name] for name in _SUBSETS]
-    every = _Places(store).find([pair for subset in pairs for pair in subset], path)
-    ends = np.cumsum([len(subset) for subset in pairs])
+    with _collector_at_rest():
+        content = _load(path)
+        pairs = [content[name] for name in _SUBSETS]
+        every = _Places(store).find([pair for subset in pairs for pair in subset], path)
+        ends = np.cumsum([len(subset) for subset in pairs])
+        method = str(content.get("method", "file"))
+        del content, pairs
     train, valid, test = np.split(every, ends[:-1])
     unique, counts = np.unique(every, return_counts=True)
     if (counts > 1).any():
@@ -77,7 +88,6 @@ def read_split(path: Path, store: FrameStore) -> Split:
         warnings = (
             f"{missing} of {len(store)} frames are in no subset of {path}: not used",
         )
-    method = str(content.get("method", "file"))
     return Split(np.sort(train), np.sort(valid), np.sort(test), method, warnings)
 
 
@@ -107,6 +117,18 @@ def _load(path: Path) -> dict[str, Any]:
                 f"but has {wrong[0]!r}"
             )
     return content
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Spare Python the search for cycles among a million new pairs, which takes seconds."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _is_pair(pair: object) -> bool:

@@ -180,18 +180,19 @@ def _units(
 
 def _present_key(store: FrameStore, group_key: str) -> str | None:
     names = GROUP_KEYS if group_key == "auto" else (group_key,)
-    return next((name for name in names if store.groups(name) is not None), None)
+    return next((name for name in names if name in store.group_keys), None)
 
 
 def _group_units(
     store: FrameStore, key: str, free: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
     """Groups are numbered in alphabetic order; a frame without one is a group by itself."""
-    values = store.groups(key) or []
-    number_by_name = {name: n for n, name in enumerate(sorted({v for v in values if v}))}
-    numbers = np.array([number_by_name.get(value or "", -1) for value in values])[free]
+    names, numbers = store.group_numbers(key)
+    numbers = numbers[free]
     alone = numbers < 0
-    numbers[alone] = len(number_by_name) + np.arange(alone.sum())
+    if "" in names:  # which comes first in alphabetic order
+        alone |= numbers == 0
+    numbers[alone] = len(names) + np.arange(alone.sum())
     warnings = []
     if alone.any():
         warnings.append(

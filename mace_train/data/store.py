@@ -2,20 +2,22 @@
 
 Opening reads a few bytes of each shard. Per-frame columns (energies, edge counts,
 compositions) are read when they are asked for, and frames one by one; a store can be forked
-or sent to workers.
+or sent to workers. Nothing is kept as one Python object a frame: all of MPtrj takes some
+hundred megabytes in each process, half of which is memory that processes share.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from mace_train.data.census import Census
 from mace_train.data.frame import Frame
@@ -24,6 +26,9 @@ from mace_train.neighbors import count_neighbors
 
 _log = logging.getLogger(__name__)
 _MAX_NAMED_SOURCES = 100
+_COLUMNS = {"num_atoms", "energies", "force_square_sums", "label_presence"} | {
+    "composition", "isolated", "source_indices", "census", "checksums",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,30 +36,35 @@ class Composition:
     """How many atoms of each element the frames have, without zeros.
 
     Attributes:
-        frame: Place of the frame of each entry, ascending.
+        first: Place of each frame's first entry, and behind the last frame their number.
         atomic_number: Element of each entry.
         count: Number of its atoms in that frame.
     """
 
-    frame: Int[np.ndarray, " entries"]
-    atomic_number: Int[np.ndarray, " entries"]
+    first: Int[np.ndarray, " frames_and_end"]
+    atomic_number: Integer[np.ndarray, " entries"]
     count: Int[np.ndarray, " entries"]
+
+    @property
+    def frame(self) -> Int[np.ndarray, " entries"]:
+        """Place of the frame of each entry, ascending."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
 
 
 class FrameStore:
     """Frames of shards, numbered through in the order of the given paths.
 
     Args:
-        paths: Shard files.
+        paths: Shard files, or shards that are open already.
 
     Raises:
         ValueError: If there are none, or one is damaged or of another schema.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path | Shard]) -> None:
         if not paths:
             raise ValueError("there are no shards to open")
-        self.shards = [Shard(Path(path)) for path in paths]
+        self.shards = [path if isinstance(path, Shard) else Shard(path) for path in paths]
         self._ends = np.cumsum([len(shard) for shard in self.shards])
         self._edge_counts_by_cutoff: dict[float, np.ndarray] = {}
         self._warn_of_missing_shards()
@@ -77,6 +87,11 @@ class FrameStore:
                     of,
                     shard.path,
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Columns are read again by the other process, if it asks for them.
+        kept = {k: v for k, v in self.__dict__.items() if k not in _COLUMNS}
+        return kept | {"_edge_counts_by_cutoff": {}}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -132,15 +147,15 @@ class FrameStore:
         parts = [shard.composition for shard in self.shards]
         num_elements = np.concatenate([part[0] for part in parts])
         return Composition(
-            np.repeat(np.arange(len(self)), num_elements),
-            np.concatenate([part[1] for part in parts]).astype(np.int64),
-            np.concatenate([part[2] for part in parts]).astype(np.int64),
+            np.concatenate([[0], np.cumsum(num_elements, dtype=np.int64)]),
+            np.concatenate([part[1] for part in parts]),
+            np.concatenate([part[2] for part in parts]),
         )
 
     @property
     def atomic_numbers(self) -> Int[np.ndarray, " elements"]:
         """All elements of the frames, ascending."""
-        return np.unique(self.composition.atomic_number)
+        return np.unique(self.composition.atomic_number).astype(np.int64)
 
     def edge_counts(self, r_max: float) -> Int[np.ndarray, " frames"]:
         """Directed edges of each frame within a cutoff in Å.
@@ -179,33 +194,57 @@ class FrameStore:
         """Frames that are one atom which feels no other."""
         return self._flag("isolated")
 
+    @property
+    def group_keys(self) -> set[str]:
+        """Group keys that any frame has."""
+        return {key for shard in self.shards for key in shard.tables["groups"]}
+
+    def group_numbers(self, key: str) -> tuple[list[str], Int[np.ndarray, " frames"]]:
+        """Values of a group key in alphabetic order, and the place of each frame's there.
+
+        The place is -1 where a frame has none.
+        """
+        names, numbers = self._numbered(
+            (shard.tables["groups"].get(key, []), shard.group_numbers(key))
+            for shard in self.shards
+        )
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rank = np.full(len(names) + 1, -1)  # whose last entry is that of -1, no name
+        rank[order] = np.arange(len(names))
+        return [names[place] for place in order], rank[numbers]
+
     def groups(self, key: str) -> list[str | None] | None:
         """Value of a group key for each frame, or None if no frame has it."""
-        if not any(key in shard.tables["groups"] for shard in self.shards):
-            return None
-        values: list[str | None] = []
-        for shard in self.shards:
-            values += _named(shard.group_numbers(key), shard.tables["groups"].get(key, []))
-        return values
+        return _named(*self.group_numbers(key)) if key in self.group_keys else None
+
+    @staticmethod
+    def _numbered(
+        parts: Iterable[tuple[list[str], np.ndarray]],
+    ) -> tuple[list[str], np.ndarray]:
+        """One list of names for all shards, and numbers that mean places there."""
+        number_by_name: dict[str, int] = {}
+        columns = []
+        for names, numbers in parts:
+            own = [number_by_name.setdefault(name, len(number_by_name)) for name in names]
+            columns.append(np.asarray([*own, -1], np.int64)[numbers])
+        return list(number_by_name), np.concatenate(columns)
 
     @property
     def config_types(self) -> list[str | None]:
         """``config_type`` of each frame."""
-        values: list[str | None] = []
-        for shard in self.shards:
-            values += _named(shard.column("config_type"), shard.tables["config_types"])
-        return values
+        return _named(
+            *self._numbered(
+                (shard.tables["config_types"], shard.column("config_type"))
+                for shard in self.shards
+            )
+        )
 
     @property
     def sources(self) -> tuple[list[str], Int[np.ndarray, " frames"]]:
         """Names of the files, and for each frame the place of its file there."""
-        number_by_name: dict[str, int] = {}
-        parts: list[np.ndarray] = []
-        for shard in self.shards:
-            names = shard.tables["sources"]
-            numbers = [number_by_name.setdefault(n, len(number_by_name)) for n in names]
-            parts.append(np.asarray(numbers, np.int64)[shard.column("source")])
-        return list(number_by_name), np.concatenate(parts)
+        return self._numbered(
+            (shard.tables["sources"], shard.column("source")) for shard in self.shards
+        )
 
     @cached_property
     def source_indices(self) -> Int[np.ndarray, " frames"]:
@@ -226,8 +265,9 @@ class FrameStore:
 
         More than 100 are many, and so are two of the same name.
         """
-        sources = [source for shard in self.shards for source in shard.header.sources]
-        sums = sorted({(source["name"], source["sha256"]) for source in sources})
+        sums = sorted(
+            {(s["name"], s["sha256"]) for shard in self.shards for s in shard.sources}
+        )
         if len(sums) == len(dict(sums)) <= _MAX_NAMED_SOURCES:
             return dict(sums)
         together = "\n".join(f"{value} {name}" for name, value in sums)
@@ -239,6 +279,6 @@ class FrameStore:
         return f"{frame.source}, frame {frame.index}, {frame.formula}"
 
 
-def _named(numbers: np.ndarray, names: list[str]) -> list[str | None]:
+def _named(names: list[str], numbers: np.ndarray) -> list[str | None]:
     """The names that numbers stand for; -1 is none."""
     return [None if number < 0 else names[number] for number in numbers.tolist()]

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from made_stores import spread_frame, write_extxyz
 
 from mace_train.data import cache
-from mace_train.data.cache import fingerprint, open_store
+from mace_train.data import fingerprint as module
+from mace_train.data.cache import open_store
+from mace_train.data.fingerprint import fingerprint
 from mace_train.data.frame_reader import LabelKeys
 from mace_train.data.prepare import prepare_shards
 
@@ -75,7 +78,7 @@ def test_a_changed_file_is_prepared_anew(path, tmp_path, preparations):
 
 def test_other_reading_code_prepares_anew(path, monkeypatch):
     before = fingerprint([path], {})
-    monkeypatch.setattr(cache, "__version__", "99")
+    monkeypatch.setattr(module, "__version__", "99")
     assert fingerprint([path], {}) != before
 
 
@@ -110,6 +113,33 @@ def test_a_bad_file_leaves_nothing_that_counts_as_prepared(path, tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"my\.extxyz, frame 0"):
             opened(path, tmp_path)
+
+
+def test_refused_frames_are_told_with_the_way_to_go_on_without_them(path, tmp_path):
+    path.write_text(path.read_text().replace("energy=", "energy=nan other=", 1))
+    with pytest.raises(ValueError, match=r"refused\.txt.*bad_frames=leave_out") as caught:
+        opened(path, tmp_path)
+    assert "1 of 6 frames have an energy that is NaN" in str(caught.value)
+    assert not list((tmp_path / "cache").rglob("*.h5"))
+
+
+def test_shards_with_refused_frames_are_opened_only_if_accepted(path, tmp_path):
+    path.write_text(path.read_text().replace("energy=", "energy=nan other=", 1))
+    prepare = partial(
+        prepare_shards, [path], tmp_path / "out", keys=LabelKeys(), r_max=[3.0]
+    )
+    with pytest.raises(ValueError, match="NaN"):
+        prepare()
+    with pytest.raises(ValueError, match=r"1 refused frames .*bad_frames=leave_out"):
+        opened(tmp_path / "out", tmp_path)
+
+    prepare(bad_frames="leave_out")
+    assert len(opened(tmp_path / "out", tmp_path)) == 5
+
+    with pytest.raises(ValueError, match="NaN"):
+        prepare(bad_frames="refuse")
+    with pytest.raises(ValueError, match="which nobody has looked at yet"):
+        opened(tmp_path / "out", tmp_path)
 
 
 def test_shards_are_used_as_they_are(path, tmp_path, preparations):

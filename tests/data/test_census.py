@@ -8,7 +8,7 @@ import pytest
 from mace_train.data.census import STOP_AFTER, Census
 from mace_train.data.frame import Frame
 from mace_train.data.labels import LabelKeys
-from mace_train.data.problems import FrameError
+from mace_train.data.problems import FrameError, Place, TooManyRefusedError
 
 NAN = FrameError("have a NaN", cure="Remove them.", detail="energy is nan")
 
@@ -59,12 +59,12 @@ def test_parts_add_up_to_the_whole():
     first = census_of(FULL, used=[("energy", "energy")])
     second = census_of(FULL, frame(energy=-1.0))
     second.left_out["max_force"] = 2
-    second.refuse(NAN, place="b.xyz, frame 9")
+    second.refuse(NAN, place=Place("b.xyz", 9))
 
     first.merge(second)
 
     assert first.summary() == (
-        "energy 3/3, forces 2/3, stress 2/3, left out by max_force: 2"
+        "energy 3/3, forces 2/3, stress 2/3, left out by max_force: 2, refused 1"
     )
     assert (first.num_read, first.num_atoms) == (6, 6)
     assert first.names == {"energy": 3}
@@ -73,7 +73,7 @@ def test_parts_add_up_to_the_whole():
 
 def test_a_census_survives_json():
     census = census_of(FULL, used=[("energy", "energy")], names=("energy", "mp_id"))
-    census.refuse(NAN, place="b.xyz, frame 9")
+    census.refuse(NAN, place=Place("b.xyz", 9))
     census.left_out["max_force"] = 2
 
     back = Census.from_dict(json.loads(json.dumps(census.to_dict())))
@@ -89,7 +89,7 @@ def test_sound_data_raise_nothing():
 
 def test_one_problem_is_one_sentence():
     census = census_of(FULL)
-    census.refuse(NAN, place="b.xyz, frame 9, LiF")
+    census.refuse(NAN, place=Place("b.xyz", 9, "LiF"))
 
     with pytest.raises(
         ValueError, match=r"^1 of 2 frames have a NaN \(first: b\.xyz, frame 9"
@@ -99,7 +99,7 @@ def test_one_problem_is_one_sentence():
 
 def test_several_problems_are_a_list():
     census = census_of(FULL, used=[("energy", "energy"), ("energy", "REF_energy")])
-    census.refuse(NAN, place="b.xyz, frame 9, LiF")
+    census.refuse(NAN, place=Place("b.xyz", 9, "LiF"))
 
     with pytest.raises(
         ValueError, match=r"2 problems with the data:\n- 1 of 2.*\n- the energy"
@@ -132,10 +132,21 @@ def test_one_label_under_two_names_asks_for_a_choice():
 def test_very_many_refused_frames_end_the_reading():
     census = Census()
     for index in range(STOP_AFTER - 1):
-        census.refuse(NAN, place=f"frame {index}")
+        census.refuse(NAN, place=Place("b.xyz", index))
 
-    with pytest.raises(ValueError, match=f"{STOP_AFTER} of {STOP_AFTER} frames have a NaN"):
-        census.refuse(NAN, place="the last")
+    message = f"{STOP_AFTER} of {STOP_AFTER} frames have a NaN"
+    with pytest.raises(TooManyRefusedError, match=message) as caught:
+        census.refuse(NAN, place=Place("b.xyz", STOP_AFTER - 1))
+    assert caught.value.problems.count == STOP_AFTER
+
+
+def test_refused_frames_among_more_sound_ones_do_not_end_the_reading():
+    census = Census(num_frames=STOP_AFTER + 1)
+
+    for index in range(STOP_AFTER + 1):
+        census.refuse(NAN, place=Place("b.xyz", index))
+
+    assert census.problems.count == STOP_AFTER + 1
 
 
 def test_names_are_shown_the_most_frequent_first():

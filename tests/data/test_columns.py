@@ -114,6 +114,23 @@ def test_an_open_file_can_be_sent_to_another_process(tmp_path):
     )
 
 
+def test_arrays_of_all_groups_are_found(tmp_path):
+    arrays = {
+        "frames/energy": np.arange(5.0),
+        "groups/mp_id": np.arange(5, dtype="<i4"),
+        "groups/by hand/ä": np.zeros((2, 3), "u1"),
+        "atoms/positions_float": np.zeros((0, 3)),
+        "header": encode_json({"answer": 42}),
+    }
+    write_arrays(tmp_path / "a.h5", arrays, {})
+    file = ArrayFile(tmp_path / "a.h5")
+    assert sorted(file.names) == sorted(arrays)
+    for name, array in arrays.items():
+        assert name in file
+        assert file.array(name).dtype == array.dtype
+        np.testing.assert_array_equal(file.array(name), array)
+
+
 def test_json_of_any_size_comes_back():
     value = {"Å": ["x" * 100_000, None, 1.5]}
     assert decode_json(encode_json(value)) == value

@@ -52,6 +52,27 @@ def test_least_squares_agrees_with_numpy_on_noisy_energies(tmp_path, monkeypatch
     np.testing.assert_allclose(found(store).values, expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("rows", [7, 50, 1000])
+def test_runs_of_one_composition_are_merged_without_a_trace(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr("mace_train.data.e0s._ROWS", rows)
+    monkeypatch.setattr("mace_train.data.e0s._CACHED_ROWS", 5)
+    generator = np.random.default_rng(5)
+    compositions = [
+        composition
+        for _ in range(25)
+        for composition in [
+            tuple(int(z) for z in generator.choice([1, 3, 8], generator.integers(1, 6)))
+        ]
+        * int(generator.integers(1, 12))
+    ]
+    frames = frames_of(*compositions, noise=0.5)
+    matrix = np.array([[c.count(n) for n in (1, 3, 8)] for c in compositions], float)
+    expected = np.linalg.lstsq(matrix, [frame.energy for frame in frames], rcond=None)[0]
+    energies = found(store_of(tmp_path, frames, per_shard=40))
+    np.testing.assert_allclose(energies.values, expected, rtol=1e-11)
+    assert energies.determined.all()
+
+
 def test_elements_in_a_fixed_ratio_are_undetermined_and_of_least_norm(tmp_path):
     frames = frames_of((3, 8), (3, 8, 3, 8), (1,), (1, 1))
     energies = found(store_of(tmp_path, frames))

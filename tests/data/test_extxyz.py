@@ -1,6 +1,7 @@
 """Files are cut into frames, packed or not; broken ones say where they are broken."""
 
 import gzip
+import hashlib
 import io
 import lzma
 
@@ -10,13 +11,14 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from mace_train.data import extxyz
 from mace_train.data.extxyz import (
-    BrokenFileError,
+    ExtxyzFormat,
     iterate_text_frames,
-    open_at,
     read_raw_frames,
     read_with_ase,
 )
+from mace_train.data.frame_source import BrokenFileError, FrameFile, Mark, Span
 from mace_train.data.plain_frame import RawFrame, TextFrame
 
 FRAME = '{n}\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 energy={e}\n'
@@ -30,8 +32,13 @@ def content(*sizes):
     )
 
 
-def energies(file, **options):
-    raws = read_raw_frames(file, wanted={"energy"}, **options)
+def energies(source, span=None):
+    """Place, line and energy of the frames of a file, or of an open text."""
+    if isinstance(source, io.StringIO):
+        raws = read_raw_frames(source, wanted={"energy"})
+    else:
+        file = FrameFile(source)
+        raws = ExtxyzFormat().read(file, span or Span(), wanted={"energy"})
     return [(raw.index, raw.line_number, raw.values["energy"]) for raw in raws]
 
 
@@ -44,25 +51,44 @@ def test_packed_files_read_as_plain_ones(tmp_path, suffix, opener):
     with opener(path, "wt") as file:
         file.write(content(2, 1, 3))
 
-    with open_at(path) as file:
-        assert energies(file) == ALL
+    assert energies(path) == ALL
+    found = ExtxyzFormat().scan(FrameFile(path), stride=1)
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [mark.line for mark in found.marks] == [1, 5, 8]
 
 
-def test_reading_can_begin_at_any_frame(tmp_path):
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_any_span_between_marks_can_be_read(tmp_path, opener):
+    path = tmp_path / ("frames.xyz" if opener is open else "frames.xyz.gz")
+    with opener(path, "wt") as file:
+        file.write(content(2, 1, 3))
+    marks = ExtxyzFormat().scan(FrameFile(path), stride=1).marks
+
+    for start in range(3):
+        for stop in range(start, 4):
+            end = marks[stop] if stop < 3 else None
+            assert energies(path, Span(marks[start], end)) == ALL[start:stop]
+
+
+@pytest.mark.parametrize("small", [1, 1 << 22])
+def test_large_files_are_scanned_as_small_ones(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(extxyz, "_SMALL", small)
     path = tmp_path / "frames.xyz"
     path.write_text(content(2, 1, 3))
 
-    with open_at(path) as file:
-        assert energies(file, start=1) == ALL[1:]
+    found = ExtxyzFormat().scan(FrameFile(path), stride=2)
+
+    assert found.num_frames == 3
+    assert found.marks == (Mark(), Mark(2, len(content(2, 1)), 8))
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_reading_can_begin_at_a_known_byte(tmp_path):
+def test_what_cannot_be_unpacked_is_told(tmp_path):
     path = tmp_path / "frames.xyz.gz"
-    with gzip.open(path, "wt") as file:
-        file.write(content(2, 1, 3))
+    path.write_bytes(gzip.compress(content(2, 1, 3).encode())[:-12])
 
-    with open_at(path, offset=len(content(2))) as file:
-        assert energies(file, first=1, line_number=5, start=1) == ALL[1:]
+    with pytest.raises(BrokenFileError, match="The file is damaged: copy it again"):
+        energies(path)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\n\n  \n", ""])
@@ -76,16 +102,14 @@ def test_windows_line_ends_are_line_ends(tmp_path):
     path = tmp_path / "frames.xyz"
     path.write_bytes(content(2, 1, 3).replace("\n", "\r\n").encode())
 
-    with open_at(path) as file:
-        assert energies(file) == ALL
+    assert energies(path) == ALL
 
 
 def test_bytes_that_are_no_text_do_no_harm(tmp_path):
     path = tmp_path / "frames.xyz"
     path.write_bytes(content(1).replace("energy", "who=M\xfcller energy").encode("latin-1"))
 
-    with open_at(path) as file:
-        assert energies(file) == [(0, 1, 0)]
+    assert energies(path) == [(0, 1, 0)]
 
 
 def test_a_file_cut_off_says_at_which_line():

@@ -40,6 +40,17 @@ def test_several_workers_are_other_processes(tmp_path):
     assert str(os.getpid()) not in {path.read_text().split()[1] for path, _ in jobs}
 
 
+def squared(job, tick):
+    return job**2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    assert run_parallel(squared, list(range(9)), workers=workers) == [
+        number**2 for number in range(9)
+    ]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_comes_through(tmp_path, workers):
     jobs = [(tmp_path / str(number), number) for number in range(5)]

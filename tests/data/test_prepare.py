@@ -7,16 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_files import write_zip
 from made_stores import SHARED_DATA, made_frame, spread_frame, write_extxyz
 
 from mace_train.data.frame_reader import LabelKeys, read_frames
 from mace_train.data.prepare import prepare_shards
 from mace_train.data.shards import Shard
+from mace_train.data.statistics import compute_statistics
 from mace_train.data.store import FrameStore
+from mace_train.elements import ElementTable
 from mace_train.neighbors import neighbor_list
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -128,12 +132,24 @@ def test_frames_beyond_max_force_are_left_out_and_counted(files, tmp_path):
     assert report.census.left_out == {"max_force": 1}
 
 
-def test_a_bad_frame_is_named_and_leaves_no_shards(files, tmp_path):
-    text = files[1].read_text()
-    files[1].write_text(text.replace("energy=", "energy=nan other=", 1))
-    with pytest.raises(ValueError, match=r"b\.extxyz, frame 0"):
-        prepare(files, tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*.h5"))
+def test_a_finished_preparation_leaves_only_shards(files, tmp_path):
+    report = prepare(files, tmp_path / "out")
+    assert sorted((tmp_path / "out").iterdir()) == report.shards
+
+
+@pytest.mark.parametrize("options", [{"frames_per_shard": 3}, {"workers": 2}])
+def test_statistics_do_not_depend_on_the_sharding(files, tmp_path, options):
+    whole = FrameStore(prepare(files, tmp_path / "whole", frames_per_shard=1000).shards)
+    cut = FrameStore(prepare(files, tmp_path / "cut", **options).shards)
+    expected, found = (
+        compute_statistics(store, np.arange(40), elements=ElementTable((3, 8)), r_max=3.0)
+        for store in (whole, cut)
+    )
+    for one, other in zip(astuple(expected), astuple(found)):
+        np.testing.assert_array_equal(one, other)  # to the last bit
+    assert cut.census.num_atoms == whole.census.num_atoms
+    assert cut.census.labels == whole.census.labels
+    assert cut.census.names == whole.census.names
 
 
 def test_shards_are_not_prepared_again(files, tmp_path):
@@ -176,19 +192,24 @@ prepare.prepare_shards(
 """
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_killed_preparation_is_gone_on_with(files, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "is_packed"),
+    [
+        (1, False),
+        pytest.param(2, False, marks=pytest.mark.slow),
+        pytest.param(2, True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_preparation_is_gone_on_with(files, tmp_path, workers, is_packed):
+    if is_packed:
+        texts = {path.name: path.read_text() for path in files}
+        files = [write_zip(tmp_path / "a.zip", texts)]
     output = tmp_path / "out"
+    words = [str(output), str(workers), *map(str, files)]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            _PREPARE_SLOWLY,
-            str(output),
-            str(workers),
-            *map(str, files),
-        ],
+        [sys.executable, "-c", _PREPARE_SLOWLY, *words],
         cwd=REPOSITORY,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while len(list(output.glob("*.h5"))) < 2:
@@ -197,17 +218,34 @@ def test_a_killed_preparation_is_gone_on_with(files, tmp_path, workers):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(1.5)  # its workers notice that they are orphans and end
-    finished = {path: path.stat().st_mtime_ns for path in output.glob("*.h5")}
+    while _is_alive(process.pid):  # until its workers notice that they are orphans
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    finished = {path: _identity(path) for path in output.glob("*.h5")}
     assert 2 <= len(finished) < 6
     report = prepare(files, output)
     assert report.num_written == len(report.shards) - len(finished)
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert not list(output.glob(".*"))
+    assert {path: _identity(path) for path in finished} == finished
+    assert sorted(output.iterdir()) == report.shards
     untouched = prepare(files, tmp_path / "whole")
     assert [p.read_bytes() for p in report.shards] == [
         p.read_bytes() for p in untouched.shards
     ]
+
+
+def _is_alive(group):
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _identity(path):
+    """What a file that is written again does not keep."""
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns
 
 
 def test_a_shard_damaged_meanwhile_is_named(files, tmp_path):

@@ -4,8 +4,12 @@ import time
 
 import numpy as np
 import pytest
+from made_stores import SHARED_DATA
 
+from mace_train.data.labels import LabelKeys
+from mace_train.data.prepare import prepare_shards
 from mace_train.data.sampler import BatchSampler, deal, permutation
+from mace_train.data.store import FrameStore
 
 
 def mptrj_like_costs(count, seed=0):
@@ -71,6 +75,44 @@ def test_ranks_carry_nearly_equal_edges(world_size, balance):
 def test_dealing_gives_the_largest_first_to_the_least_loaded_rank():
     costs = np.array([[3, 9, 5, 4, -1]])
     assert deal(costs, 2).tolist() == [[0, 0, 1, 1, -1]]
+
+
+@pytest.mark.parametrize(("num_ranks", "slots"), [(2, 9), (5, 40), (8, 128)])
+def test_dealing_is_exact_and_ties_go_to_fewer_frames_then_to_the_first(num_ranks, slots):
+    generator = np.random.default_rng(slots)
+    costs = generator.integers(0, 12, (20, slots))  # small, so that ranks are often equal
+    costs[:, -2:] = -1
+    for row, dealt in zip(costs.tolist(), deal(costs, num_ranks).tolist()):
+        loads = [(0, 0)] * num_ranks  # edges, frames
+        expected = [-1] * slots
+        for frame in sorted(range(slots), key=lambda frame: -row[frame]):
+            if row[frame] >= 0:
+                rank = min(range(num_ranks), key=lambda rank: loads[rank])
+                edges, frames = loads[rank]
+                loads[rank], expected[frame] = (edges + row[frame], frames + 1), rank
+        assert dealt == expected
+
+
+@pytest.mark.parametrize(("world_size", "plain"), [(8, 0.72), (64, 0.58)])
+def test_real_frames_are_dealt_equally_where_plain_sampling_is_not(
+    tmp_path, world_size, plain
+):
+    path = SHARED_DATA / "mptrj_random_dev.extxyz"
+    if not path.exists():
+        pytest.skip("needs the real MPtrj frames of ../shared/data")
+    report = prepare_shards([path], tmp_path, keys=LabelKeys(), r_max=[6.0])
+    edges = FrameStore(report.shards).edge_counts(6.0)
+    costs = np.random.default_rng(0).choice(edges, 100 * 16 * world_size)
+    sampler = BatchSampler(costs, batch_size=16 * world_size, world_size=world_size)
+    order, ranks = sampler.epoch_plan()
+    loads = [(costs[order] * (ranks == rank)).sum(axis=1) for rank in range(world_size)]
+    assert balance_of(np.stack(loads, axis=1)) >= 0.98
+    shares = costs[order].reshape(100, world_size, 16).sum(axis=2)
+    assert balance_of(shares) == pytest.approx(plain, abs=0.03)
+
+
+def balance_of(loads):
+    return (loads.mean(axis=1) / loads.max(axis=1)).mean()
 
 
 def test_frames_without_edges_are_spread_over_ranks():

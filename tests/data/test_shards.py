@@ -1,5 +1,6 @@
 """Shards: frames come back as they were, and anything else is refused by name."""
 
+import pickle
 from dataclasses import fields, replace
 
 import h5py
@@ -62,6 +63,24 @@ def test_composition_lists_elements_of_each_frame(tmp_path):
     assert num_elements.tolist() == [2, 1]
     assert numbers.tolist() == [3, 8, 8]
     assert counts.tolist() == [2, 1, 1]
+
+
+def test_the_files_of_a_shard_are_told_when_asked(tmp_path):
+    shard = store_of(tmp_path, FRAMES).shards[0]
+    names = [source["name"] for source in shard.sources]
+    assert names == ["atoms.extxyz", "b/other.extxyz", "made.extxyz"]
+    assert shard.header.sources is None  # so that thousands are not kept
+    assert shard.header.num_shards == 1
+
+
+def test_a_shard_goes_to_another_process_without_its_texts(tmp_path):
+    shard = store_of(tmp_path, FRAMES).shards[0]
+    before = len(pickle.dumps(shard))
+    assert shard.header.r_max == [R_MAX]
+    assert shard.tables["config_types"] == ["IsolatedAtom", "bulk"]
+    message = pickle.dumps(shard)
+    assert len(message) == before
+    assert_equal_frames(pickle.loads(message).frame(4), FRAMES[4])
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,54 @@ def test_what_cannot_be_used_is_refused(folder, spec, message):
         expand_sources(spec)
 
 
-def test_an_archive_is_to_be_unpacked(folder):
-    (folder / "mptrj.zip").touch()
+def test_kinds_of_frames_may_lie_side_by_side(folder):
+    for name in ("deep/a.traj", "deep/b.db", "deep/run/OUTCAR"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
 
-    with pytest.raises(ValueError, match="unpack it and name its folder"):
-        expand_sources("mptrj.zip")
+    found = names(expand_sources("deep"), folder)
+
+    assert found == ["deep/a.traj", "deep/b.db", "deep/c.extxyz.gz", "deep/run/OUTCAR"]
+
+
+def test_an_archive_alone_in_a_folder_is_read(folder):
+    (folder / "empty" / "mptrj.zip").touch()
+
+    assert names(expand_sources("empty"), folder) == ["empty/mptrj.zip"]
+
+
+def test_an_archive_beside_loose_frames_is_passed_over_and_said(folder, caplog):
+    (folder / "deep" / "mptrj.zip").touch()
+
+    assert names(expand_sources("deep"), folder) == ["deep/c.extxyz.gz"]
+    assert "mptrj.zip passed over" in caplog.text
+    assert names(expand_sources(["deep/mptrj.zip", "b.xyz"]), folder) == [
+        "deep/mptrj.zip",
+        "b.xyz",
+    ]
+
+
+def test_several_archives_in_a_folder_ask_for_a_choice(folder):
+    for name in ("training_data.zip", "mp-trj.extxyz.zip"):
+        (folder / "empty" / name).touch()
+
+    with pytest.raises(ValueError, match=r"several data sets.*mp-trj\.extxyz\.zip"):
+        expand_sources("empty")
+
+
+def test_two_files_of_one_vasp_run_ask_for_a_choice(folder):
+    for name in ("OUTCAR", "vasprun.xml"):
+        (folder / "empty" / name).touch()
+
+    with pytest.raises(ValueError, match=r"hold the same frames: name one.*vasprun\.xml"):
+        expand_sources("empty")
+
+
+def test_a_link_to_a_file_that_is_named_too_is_named_twice(folder):
+    (folder / "link.xyz").symlink_to(folder / "b.xyz")
+
+    with pytest.raises(ValueError, match=r"link\.xyz is named twice"):
+        expand_sources(["b.xyz", "link.xyz"])
 
 
 def test_the_sample_comes_with_the_package(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Split files: others can read them, and what they name must exist."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -36,6 +37,21 @@ def test_any_program_can_read_which_frame_of_which_file_is_where(written, frames
     assert content["num_frames"] == {"train": 21, "valid": 6, "test": 3}
     for name, places in split.subsets.items():
         assert content[name] == [[frames[p].source, frames[p].index] for p in places]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+def test_the_text_is_what_json_makes_of_it(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr("mace_train.data.split_file._ROWS", rows)
+    sources = ['a "b".extxyz', "ä\\\n.extxyz", "c.extxyz"]
+    frames = [replace(made_frame(k), source=sources[k % 3], index=k) for k in range(12)]
+    store = store_of(tmp_path / "a", frames)
+    split = make_split(store, valid_fraction=0.3)
+    write_split(tmp_path / "split.json", split, store)
+    text = (tmp_path / "split.json").read_text()
+    assert text == json.dumps(json.loads(text), separators=(",", ":")) + "\n"
+    again = read_split(tmp_path / "split.json", store)
+    assert again.valid.tolist() == split.valid.tolist()
+    assert json.loads(text)["test"] == []
 
 
 def test_a_split_is_read_back(written, tmp_path, frames):
@@ -91,6 +107,16 @@ def test_unfit_files_are_refused(written, tmp_path, frames, values, message):
     change(path, **values)
     with pytest.raises(ValueError, match=message):
         read_split(path, store_of(tmp_path / "a", frames))
+
+
+def test_the_garbage_collector_is_on_again_after_reading(written, tmp_path, frames):
+    _, path = written
+    read_split(path, store_of(tmp_path / "a", frames))
+    assert gc.isenabled()
+    change(path, version=2)
+    with pytest.raises(ValueError, match="has version 2"):
+        read_split(path, store_of(tmp_path / "a", frames))
+    assert gc.isenabled()
 
 
 def test_a_file_that_is_absent_or_no_json_is_refused(tmp_path, frames):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_stores import atom_frame, made_frame, store_of
 
+from mace_train.data.sampler import permutation
 from mace_train.data.splits import make_split
 
 
@@ -128,6 +129,27 @@ def test_frames_without_a_group_are_counted_and_go_alone(tmp_path):
     frames += [made_frame(k) for k in range(3)]
     split = make_split(store_of(tmp_path, frames), valid_fraction=0.3)
     assert split.warnings == ("3 of 23 frames have no mp_id: each goes to its side alone",)
+
+
+def test_groups_are_taken_in_alphabetic_order_and_the_nameless_alone(tmp_path):
+    names = ["b", None, "a", "", "c", "b", "", "a", None, "d", "e", "a"]
+    frames = [
+        replace(made_frame(k), groups={} if name is None else {"mp_id": name})
+        for k, name in enumerate(names)
+    ]
+    split = make_split(store_of(tmp_path, frames, per_shard=5), valid_fraction=0.4, seed=2)
+    # The same by hand: units a to e, then each frame without a name.
+    units = {name: n for n, name in enumerate(sorted({n for n in names if n}))}
+    alone = iter(range(len(units), 100))
+    numbers = np.array([units[n] if n else next(alone) for n in names])
+    taken, target = 0, 0.4 * len(names)
+    valid: list[int] = []
+    for unit in permutation(int(numbers.max()) + 1, 0x5BD1, 2)[:-1]:
+        members = np.flatnonzero(numbers == unit).tolist()
+        if taken < target and abs(taken + len(members) - target) < abs(taken - target):
+            valid, taken = valid + members, taken + len(members)
+    assert split.valid.tolist() == sorted(valid)
+    assert split.warnings == ("4 of 12 frames have no mp_id: each goes to its side alone",)
 
 
 def test_a_single_material_is_split_by_blocks_with_a_warning(tmp_path):

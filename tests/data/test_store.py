@@ -75,6 +75,14 @@ def test_composition_counts_the_atoms_of_each_element(store, frames):
     assert [tuple(map(int, entry)) for entry in entries] == expected
 
 
+def test_entries_of_a_frame_follow_each_other(store, frames):
+    composition = store.composition
+    assert composition.first[0] == 0
+    assert composition.first[-1] == len(composition.count)
+    counts = np.add.reduceat(composition.count, composition.first[:-1])
+    assert counts.tolist() == [frame.num_atoms for frame in frames]
+
+
 def test_edge_counts_are_read_or_else_counted_and_said(store, frames, caplog):
     caplog.set_level("INFO")
     assert store.edge_counts(R_MAX).tolist() == [count_edges(f, R_MAX) for f in frames]
@@ -86,6 +94,46 @@ def test_edge_counts_are_read_or_else_counted_and_said(store, frames, caplog):
 def test_groups_are_those_of_the_frames(store):
     assert store.groups("mp_id") == [None, None, "mp-7"] + [None] * 8
     assert store.groups("run") is None
+
+
+def test_group_numbers_follow_the_alphabet_over_all_shards(tmp_path):
+    names = ["mp-2", None, "mp-10", "mp-2", "Å", "mp-1", None, "mp-10", ""]
+    frames = [
+        replace(made_frame(k), groups={} if name is None else {"mp_id": name})
+        for k, name in enumerate(names)
+    ]
+    store = store_of(tmp_path, frames, per_shard=2)
+    values, numbers = store.group_numbers("mp_id")
+    assert values == sorted(name for name in set(names) if name is not None)
+    assert [None if n < 0 else values[n] for n in numbers.tolist()] == names
+    assert store.groups("mp_id") == names
+    assert store.group_keys == {"mp_id"}
+    assert store.group_numbers("run") == ([], pytest.approx([-1] * len(names)))
+
+
+def test_open_shards_need_not_be_opened_again(store):
+    again = FrameStore(store.shards[1:])
+    assert again.shards[0] is store.shards[1]
+    assert again.energies.tolist() == store.energies[4:].tolist()
+
+
+def test_a_store_goes_to_another_process_without_its_columns(store, frames):
+    before = len(pickle.dumps(store))
+    asked = (store.num_atoms, store.energies, store.force_square_sums, store.isolated)
+    asked += (store.label_presence, store.composition, store.source_indices)
+    asked += (
+        store.census,
+        store.checksums,
+        store.edge_counts(R_MAX),
+        store.groups("mp_id"),
+    )
+    assert all(value is not None for value in asked)
+    message = pickle.dumps(store)
+    assert len(message) == before
+    again = pickle.loads(message)
+    assert again.energies.tolist() == store.energies.tolist()
+    assert again.edge_counts(R_MAX).tolist() == store.edge_counts(R_MAX).tolist()
+    assert again.frame(7).index == frames[7].index
 
 
 def test_config_types_and_sources_are_those_of_the_frames(store, frames):
