@@ -23,6 +23,15 @@ class Values:
         """Whether all these keys exist and are right so far."""
         return all(key in self._values for key in keys)
 
+    def within(self, key: str) -> dict[str, Any]:
+        """The right values of a group, by the names that they have there."""
+        prefix = f"{key}."
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self._values.items()
+            if name.startswith(prefix)
+        }
+
     def get(self, key: str) -> Any:
         """The value of a key; None if it is not there or wrong."""
         return self._values.get(key)

@@ -14,19 +14,21 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mace_train import __version__
 from mace_train.cli.allocator import keep_freed_memory
 from mace_train.cli.help import help_text
 from mace_train.cli.problems import ConfigError
+from mace_train.cli.submit import is_submission, submit
+from mace_train.training.launch import rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CONFIG_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 TRACEBACK_VARIABLE = "MACE_TRAIN_TRACEBACK"
-_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -95,37 +97,45 @@ def run_overrides(
         ValueError: If the input or the run is wrong.
     """
     config = importlib.import_module("mace_train.cli.config")
-    return run_config(
-        config_name, config.compose(config_name, overrides, config_dir=config_dir)
-    )
+    composed = config.compose(config_name, overrides, config_dir=config_dir)
+    flags = [] if config_dir is None else [f"--config-dir={Path(config_dir).absolute()}"]
+    return run_config(config_name, composed, [*flags, *overrides])
 
 
-def run_config(config_name: str, config: dict[str, Any]) -> Any:
+def run_config(config_name: str, config: dict[str, Any], words: Sequence[str] = ()) -> Any:
     """Run a command on a checked config and return its results.
 
     Args:
         config_name: ``train``, ``prepare`` or ``evaluate``.
         config: What `cli.config.compose` gives.
+        words: The command line that says the same, for a job that runs it elsewhere.
     """
+    if is_submission(config) and not config.get("estimate"):
+        return submit(config, words) if is_first_rank() else {}
     return importlib.import_module(f"mace_train.cli.run_{config_name}").run(config)
 
 
-def run_reporting_errors(config_name: str, config: dict[str, Any]) -> None:
+def run_reporting_errors(
+    config_name: str, config: dict[str, Any], words: Sequence[str] = ()
+) -> None:
     """Run a command; what a user can cause ends with one message and an exit code."""
     try:
         with _logging_to_console():
-            run_config(config_name, config)
+            run_config(config_name, config, words)
     except ConfigError as error:
         _fail(error, CONFIG_MISTAKE)
     except (ValueError, OSError, ImportError) as error:
         _fail(error, FAILURE)
     except KeyboardInterrupt as error:
-        _fail(error, getattr(error, "exit_code", INTERRUPTED))
+        # All ranks stop alike, and the first one says so: where one ends with an error,
+        # srun --kill-on-bad-exit ends the others, and it may still be writing.
+        is_told = isinstance(error, Interrupted) and not is_first_rank()
+        _fail(error, 0 if is_told else getattr(error, "exit_code", INTERRUPTED))
 
 
 def is_first_rank() -> bool:
     """Whether this process is the one that writes and speaks."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
+    return rank_of(os.environ) == 0
 
 
 @contextmanager
@@ -170,6 +180,5 @@ def _fail(error: BaseException, exit_code: int) -> NoReturn:
     if is_first_rank():
         sys.stderr.write(text + "\n")
     elif exit_code == FAILURE:  # perhaps of this rank alone
-        rank = next(os.environ[name] for name in _RANK_VARIABLES if name in os.environ)
-        sys.stderr.write(f"rank {rank}: {text}\n")
+        sys.stderr.write(f"rank {rank_of(os.environ)}: {text}\n")
     sys.exit(exit_code)

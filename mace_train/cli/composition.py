@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CONFIG_PATH = "pkg://mace_train.configs"
 """Where Hydra finds our configs, installed or in a checkout."""
 
-OPEN_GROUPS = {"evaluate": "calculator."}
+OPEN_GROUPS = {"evaluate": "calculator.", "train": "submit.options."}
 """Keys of a command that may be given though its config file does not hold them."""
 
 

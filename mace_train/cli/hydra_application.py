@@ -66,19 +66,20 @@ def check_command_line(command: str, words: Sequence[str]) -> None:
             _raise(composition.problems, command)
 
 
-def start(command: str, run: Callable[[str, dict[str, Any]], None]) -> None:
+def start(command: str, run: Callable[[str, dict[str, Any], Sequence[str]], None]) -> None:
     """Give the command line to Hydra, which calls ``run`` with each config.
 
     Args:
         command: ``train``, ``prepare`` or ``evaluate``.
-        run: Takes the command and plain values.
+        run: Takes the command, plain values, and the words that say the same.
     """
 
     def task(config: DictConfig) -> None:
         settings = HydraConfig.get()
         choices = {key: str(value) for key, value in settings.runtime.choices.items()}
         overrides = tuple(settings.overrides.task)
-        run(command, finish(command, Composition(config, choices, overrides)))
+        checked = finish(command, Composition(config, choices, overrides))
+        run(command, checked, [*_flags(command), *overrides])
 
     configured = hydra.main(
         version_base="1.3", config_path=CONFIG_PATH, config_name=command
@@ -99,6 +100,20 @@ def _open_keys_on_command_line(command: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def _flags(command: str) -> list[str]:
+    """Flags that say where configs come from, besides ours."""
+    settings = HydraConfig.get()
+    name = settings.job.config_name
+    flags = [] if name == command else [f"--config-name={name}"]
+    flags += [
+        f"--config-dir={source.path}"
+        for source in settings.runtime.config_sources
+        if source.provider == "command-line"
+    ]
+    paths = [word for word in settings.overrides.hydra if "hydra.searchpath" in word]
+    return [*flags, *paths]
 
 
 def in_local_sweep() -> bool:

@@ -7,3 +7,5 @@ def test_only_right_values_are_seen():
     assert values.get("data.r_max") is None
     assert values.has("data.seed")
     assert not values.has("data.seed", "data.r_max")
+    assert values.within("data") == {"seed": 1}
+    assert values.within("submit") == {}

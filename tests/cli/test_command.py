@@ -125,6 +125,26 @@ def test_only_one_rank_is_the_first(variable, monkeypatch):
     assert not command.is_first_rank()
 
 
+def test_torchrun_may_number_its_ranks_otherwise_than_slurm_its_tasks(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert command.is_first_rank()
+
+
+@pytest.mark.parametrize(("rank", "code"), [("0", 138), ("1", 0)])
+def test_of_an_interrupted_run_only_the_first_rank_ends_with_an_error(
+    rank, code, monkeypatch
+):
+    def stop(*_):
+        raise Interrupted("the same command goes on", exit_code=138)
+
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(command, "run_config", stop)
+    with pytest.raises(SystemExit) as ended:
+        run_reporting_errors("train", {})
+    assert ended.value.code == code
+
+
 def test_an_error_of_another_rank_names_it(monkeypatch, capsys):
     def fail(*_):
         raise ValueError("no frames")

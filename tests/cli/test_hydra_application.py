@@ -58,7 +58,7 @@ def runs(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", ["mace-train", *words])
         start(
             "train",
-            lambda command, config: seen.append((command, config, in_local_sweep())),
+            lambda command, config, _: seen.append((command, config, in_local_sweep())),
         )
         return seen
 
@@ -109,6 +109,15 @@ def test_a_calculator_takes_any_argument_without_a_plus(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", argv)
     seen = []
     check_command_line("evaluate", argv[1:])
-    start("evaluate", lambda command, config: seen.append(config["calculator"]))
+    start("evaluate", lambda command, config, _: seen.append(config["calculator"]))
     assert seen == [{"_target_": "ase.X", "model": "m", "size": 2}]
     assert sys.argv == argv
+
+
+def test_the_run_is_told_the_words_that_make_it(tmp_path, monkeypatch):
+    seen = []
+    folder = str(tmp_path)
+    argv = ["mace-train", "--config-dir", folder, "seed=3", "optim.lr=0.02"]
+    monkeypatch.setattr(sys, "argv", argv)
+    start("train", lambda command, config, words: seen.append(words))
+    assert seen == [[f"--config-dir={folder}", "seed=3", "optim.lr=0.02"]]
