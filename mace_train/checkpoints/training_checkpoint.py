@@ -2,7 +2,8 @@
 
 A ``.ckpt`` of a run holds, besides what resuming needs, the entry ``mace_train``: format
 version, the model's arguments, metadata and the averaged (EMA) weights; the raw ones stand
-in ``state_dict`` under the prefix ``model.``. It is read with ``weights_only=True``.
+in ``state_dict`` under the prefix ``model.``. It is read with ``weights_only=True``, after
+every byte was held against the checksums in the file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ FORMAT_VERSION = 1
 _PREFIX = "model."
 
 
+class NewerFormatError(ValueError):
+    """A checkpoint is whole, but this version of mace-train is too old for it."""
+
+
 def is_training_checkpoint(path: Path) -> bool:
     """Whether an archive of ``torch.save`` is a checkpoint of mace-train.
 
@@ -39,10 +44,20 @@ def is_training_checkpoint(path: Path) -> bool:
 def read_training_checkpoint(path: Path) -> dict[str, Any]:
     """The ``mace_train`` entry of a checkpoint, with the raw weights as ``model_state``.
 
+    Optimizer steps that the run had done are added as ``step``.
+
     Raises:
         UnsafeFileError: If the file holds anything but plain data and tensors.
-        ValueError: If it is damaged, of a newer format or not a checkpoint of mace-train.
+        NewerFormatError: If it is of a newer format.
+        ValueError: If it is damaged or not a checkpoint of mace-train.
     """
+    try:
+        with TorchArchive(path) as archive:
+            archive.require_whole()
+    except UnsafeFileError:
+        raise
+    except (ValueError, OSError) as error:
+        raise ValueError(f"it is damaged: {error}") from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -55,21 +70,48 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"it is damaged: {reason[0]}") from error
-    entry = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(entry, dict) or "hyperparameters" not in entry:
-        raise ValueError("it is not a training checkpoint of mace-train")
-    if entry.get("format") != FORMAT_VERSION:
-        raise ValueError(
-            f"it is a checkpoint of format {entry.get('format')!r}, and this version of "
-            f"mace-train reads format {FORMAT_VERSION}: update mace-train"
-        )
+    entry = _entry(checkpoint)
     state = checkpoint.get("state_dict", {})
     raw = {
         name.removeprefix(_PREFIX): state[name]
         for name in state
         if name.startswith(_PREFIX)
     }
-    return {**entry, "model_state": raw}
+    return {**entry, "step": checkpoint.get("global_step", 0), "model_state": raw}
+
+
+def read_progress(path: Path) -> tuple[int, int]:
+    """Optimizer steps and whole epochs that the run of a checkpoint had done.
+
+    Only the description of the file's contents is read, not its tensors: a later one
+    compares as greater.
+
+    Raises:
+        NewerFormatError: If it is of a newer format.
+        ValueError: If that part is damaged, or it is not a checkpoint of mace-train.
+    """
+    with TorchArchive(path) as archive:
+        checkpoint = archive.load(is_allowed=lambda _: False)
+    entry = _entry(checkpoint)
+    return int(checkpoint.get("global_step", 0)), int(entry.get("num_epochs", 0))
+
+
+def _entry(checkpoint: Any) -> dict[str, Any]:
+    """What is ours in a checkpoint.
+
+    Raises:
+        NewerFormatError: If it is of a newer format.
+        ValueError: If nothing is ours.
+    """
+    entry = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+    if not isinstance(entry, dict) or "hyperparameters" not in entry:
+        raise ValueError("it is not a training checkpoint of mace-train")
+    if entry.get("format") != FORMAT_VERSION:
+        raise NewerFormatError(
+            f"it is a checkpoint of format {entry.get('format')!r}, and this version of "
+            f"mace-train reads format {FORMAT_VERSION}: update mace-train"
+        )
+    return entry
 
 
 def load_training_model(path: Path, *, dtype: torch.dtype | None = None) -> MACE:

@@ -13,6 +13,8 @@ from typing import Any
 from mace_train.cli.checked import Values
 from mace_train.cli.file_checks import existing_e0s, existing_files, wandb_account
 from mace_train.cli.problems import Problem
+from mace_train.cli.submit_checks import slurm_job
+from mace_train.training.run_time import parse_time
 
 Check = Callable[[Values], Iterator[Problem]]
 
@@ -168,6 +170,15 @@ def _finetune(values: Values) -> Iterator[Problem]:
         yield Problem("init_from", f"must be given: init_from={what}")
 
 
+def _max_time(values: Values) -> Iterator[Problem]:
+    time = values.get("trainer.max_time")
+    if time not in (None, "auto"):
+        try:
+            parse_time(time)
+        except ValueError as error:
+            yield Problem("trainer.max_time", str(error).partition("=")[2])
+
+
 def _name(values: Values) -> Iterator[Problem]:
     name = values.get("name")
     if isinstance(name, str) and (not name or "/" in name or name in (".", "..")):
@@ -201,6 +212,7 @@ _TRAIN: tuple[Check, ...] = (
     existing_e0s,
     _finetune,
     wandb_account,
+    slurm_job,
     _name,
 )
 _CHECKS = {"train": (*_TRAIN, *_DATA), "prepare": _DATA, "evaluate": (_scored, *_DATA)}

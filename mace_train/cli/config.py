@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNNAMED_KEYS = (
-    "name", "run_dir", "resume", "recipe.", "trainer.", "logger.", "report.", "checkpoint.",
-    "data.num_workers", "data.valid_batch_size", "data.cache_dir",
+    "name", "run_dir", "resume", "recipe.", "trainer.", "submit.", "logger.", "report.",
+    "checkpoint.", "data.num_workers", "data.valid_batch_size", "data.cache_dir",
 )  # fmt: skip
 """Keys that do not make another run: a run goes on after they change."""
 
@@ -75,7 +75,7 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
         if problem.key not in unresolved_keys
         and _reference(config, problem.key) not in wrong_keys
     ]
-    clean = {k for k, v in flatten(converted) if v != MISSING and k not in wrong_keys}
+    clean = {k for k, v in flatten(converted) if v != MISSING and _is_right(k, wrong_keys)}
     problems += cross_check(config_name, converted, composition.choices, clean)
     if problems:
         raise ConfigError(problems, f"mace-{config_name}")
@@ -94,6 +94,12 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     if keeps_architecture:
         converted["model"] = {"backend": converted["model"]["backend"]}
     return converted
+
+
+def _is_right(key: str, wrong_keys: set[str]) -> bool:
+    """Whether nothing is wrong with a value, nor with the items of a list of mappings."""
+    inside = (f"{key}[", f"{key}.")
+    return not any(wrong == key or wrong.startswith(inside) for wrong in wrong_keys)
 
 
 def _prefer_given_keys(config: DictConfig, given: set[str]) -> None:

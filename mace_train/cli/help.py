@@ -23,6 +23,7 @@ With no argument it trains model=mace_tiny on the bundled sample. Examples:
 
     mace-train data=extxyz data.train=my.xyz trainer.max_epochs=50
     mace-train model=mace_mp_medium data=mptrj trainer=ddp
+    mace-train model=mace_mp_medium data=mptrj submit=slurm submit.nodes=8
     mace-train experiment=finetune data.train=my.xyz init_from=runs/NAME/model.safetensors
 
 Groups (group=choice):
@@ -33,8 +34,11 @@ Keys used most (key=value):
   run_dir                  everything the run writes; default runs/NAME
   seed, dtype              0; float32 | float64
   resume                   auto | never | PATH of a checkpoint
+  estimate                 true: print memory, largest batch and hours; train nothing
   init_from                model file or checkpoint whose weights are the start
-  data.train, .valid, .test        a file, a folder, a glob or a list [a.xyz,b.xyz]
+  data.train, .valid, .test        a file, a folder, a glob or a list [a.xyz,b.xyz], or sets
+                           '[{{path: a.xyz, weight: 5}}, {{path: b.xyz, head: scan}}]'
+  data.mixing              size: every frame once an epoch | even: as many of every set
   data.valid_fraction, .test_fraction, .split (auto | group | blocks | random)
   data.batch_size, .batch_size_per_rank   frames in the global batch, or on each rank
   data.elements            auto | mp0 | [1,8] or [H,O]
@@ -45,26 +49,33 @@ Keys used most (key=value):
   optim.lr, .weight_decay, .amsgrad, .clip_norm;   ema.decay
   stage_two.start_epoch, .lr;   early_stopping.patience
   trainer.max_epochs, .devices, .accelerator, .num_threads
+  submit=slurm             writes an sbatch file instead of training; submit.nodes,
+                           .gpus_per_node, .time, .partition, .account, .send
 """
 
 _PREPARE = """\
-mace-prepare: extended XYZ files to HDF5 shards, checked and ready to train on
+mace-prepare: files of frames to HDF5 shards, checked and ready to train on
 
     mace-prepare data.train=FILES output=FOLDER [key=value ...]
 
 Examples:
 
     mace-prepare data.train=my.xyz output=shards
-    mace-prepare data.train=mptrj-gga-ggapu/ output=data/mptrj workers=8
+    mace-prepare data.train=data/mptrj/training_data.zip output=shards/mptrj workers=8
+    mace-prepare data.train=MPtrj_2022.9_full.json output=shards/mptrj
+    mace-prepare 'data.train=runs/**/vasprun.xml' output=shards
     mace-prepare 'data.train=[a.xyz,b.xyz]' output=shards data.energy_key=dft_energy
 
 Keys (key=value):
-  data.train               a file, a folder, a glob or a list
+  data.train               a file, a folder, a glob or a list: extended XYZ (.gz .xz .bz2),
+                           archives of it (.zip .tar .tar.gz), MPtrj's JSON, ASE databases
+                           (.db .aselmdb) and whatever else ase.io reads
   output                   folder of the shards
   workers                  processes; auto: one a core
   frames_per_shard, r_max  10000; [5.0,6.0], cutoffs in Å for which edges are counted
   data.energy_key, .forces_key, .stress_key, .virials_key, .group_key   auto
   data.units.energy, .units.length, .max_force
+  bad_frames               refuse | leave_out frames that cannot be used; both list them
 The same command goes on where it was stopped.
 """
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PositiveInt,
     )
     from mace_train.data.labels import EnergyUnit, LengthUnit
+    from mace_train.data.problems import BadFrames
     from mace_train.training.training_data import LabelKey
 
 Constructed = dict[str, Any]
@@ -52,6 +53,7 @@ class Train(TypedDict):
     seed: NonNegativeInt
     dtype: Literal["float32", "float64"]
     resume: str
+    estimate: bool
     init_from: str | None
     recipe: Recipe
     data: Constructed
@@ -66,6 +68,7 @@ class Train(TypedDict):
     checkpoint: Constructed
     report: Constructed
     logger: Constructed
+    submit: Constructed
 
 
 class PrepareData(TypedDict):
@@ -88,6 +91,7 @@ class Prepare(TypedDict):
     workers: PositiveInt | Literal["auto"]
     frames_per_shard: PositiveInt
     r_max: list[PositiveFloat]
+    bad_frames: BadFrames
     data: PrepareData
 
 

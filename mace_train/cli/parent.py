@@ -39,7 +39,8 @@ def load_parent(config: dict[str, Any]) -> MACE:
     if len(model.heads) > 1:
         raise ValueError(
             f"init_from={path} has the heads {', '.join(model.heads)}: training starts "
-            "from a model with one head"
+            "from a model with one head; several heads can only be trained together from "
+            "the beginning, by sets with heads in data.train"
         )
     architecture = _architecture(model)
     model.backend = config["model"]["backend"]

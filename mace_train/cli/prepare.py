@@ -1,4 +1,4 @@
-"""``mace-prepare``: extended XYZ to HDF5 shards.
+"""``mace-prepare``: files of frames to HDF5 shards.
 
 Floor 4. What it does stands in `cli.run_prepare`, which is imported after the config was
 checked.

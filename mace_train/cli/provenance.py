@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mace_train import __version__
+from mace_train.data.mixed_store import MixedStore, count_by_set
+from mace_train.training.head_statistics import mean_neighbors
 
 if TYPE_CHECKING:
     from mace_train.data.statistics import Statistics
     from mace_train.training.datamodule import MACEDataModule
+    from mace_train.training.training_data import TrainingData
 
 UNITS = {
     "energy": "eV",
@@ -38,13 +41,46 @@ def provenance(config: dict[str, Any], datamodule: MACEDataModule) -> dict[str, 
     """
     return {
         "units": UNITS,
-        "elements": list(datamodule.elements.symbols),
-        "statistics": statistics_record(datamodule.statistics),
-        "data_checksums": dict(datamodule.train_store.checksums),
+        "elements": list(datamodule.data.elements.symbols),
+        "statistics": _statistics(datamodule.data.statistics_by_head),
+        "data_checksums": dict(datamodule.data.train_store.checksums),
+        **_sets(datamodule.data),
         "config": config,
         "versions": versions(),
         "git_commit": git_commit(Path(__file__)),
     }
+
+
+def _statistics(by_head: dict[str, Statistics]) -> dict[str, Any]:
+    """Statistics of the only head, or those of several under their names."""
+    records = {head: statistics_record(one) for head, one in by_head.items()}
+    if len(records) == 1:
+        return next(iter(records.values()))
+    return {"avg_num_neighbors": mean_neighbors(by_head), "heads": records}
+
+
+def _sets(data: TrainingData) -> dict[str, Any]:
+    """What each set of ``data.train`` is to the model; nothing where there is one set."""
+    store = data.train_store
+    if not isinstance(store, MixedStore):
+        return {}
+    num_trained = count_by_set(store, data.sets["train"].indices)
+    records = [
+        {
+            "name": name,
+            "head": store.heads[role.head],
+            "energy_weight": role.energy_weight,
+            "forces_weight": role.forces_weight,
+            "stress_weight": role.stress_weight,
+            "num_frames": len(part),
+            "num_train": trained,
+            "data_checksums": dict(part.checksums),
+        }
+        for name, role, part, trained in zip(
+            store.names, store.roles, store.parts, num_trained
+        )
+    ]
+    return {"data_sets": records, "mixing": data.order.mixing}
 
 
 def statistics_record(statistics: Statistics) -> dict[str, Any]:

@@ -6,42 +6,43 @@ the command line; only the first writes and speaks.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from hydra.utils import get_object
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mace_train.checkpoints.model_file import load_model, save_model
-from mace_train.checkpoints.probes import make_probes
 from mace_train.cli.allocator import describe_allocator
 from mace_train.cli.arithmetic import default_dtype, denormals_flushed, threads_for
-from mace_train.cli.command import Interrupted, is_first_rank
+from mace_train.cli.command import is_first_rank
+from mace_train.cli.construction import construct
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.hydra_application import in_local_sweep
 from mace_train.cli.loggers import finish
+from mace_train.cli.model_report import write_model_and_results
 from mace_train.cli.parent import load_parent, parent_statistics
 from mace_train.cli.provenance import provenance
+from mace_train.cli.run_end import ending_told
+from mace_train.cli.run_estimate import estimate_run, set_max_edges
 from mace_train.cli.run_folder import RunFolder
 from mace_train.model.backends import chosen_backend
+from mace_train.training.child_ranks import end_with_launcher
+from mace_train.training.fitting import fit, require_epochs_left
 from mace_train.training.module import MACEModule
-from mace_train.training.resume import read_checkpoint, require_same_architecture
-from mace_train.training.trainer import fit, require_epochs_left
+from mace_train.training.resume import require_same_architecture
+from mace_train.training.same_run import config_changes, require_same_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mace_train.model.mace import MACE
+    from mace_train.training.checkpoint_folder import StartingPoint
     from mace_train.training.datamodule import MACEDataModule
     from mace_train.training.trainer import TrainerSettings
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-TERMINATED = 143
 
 
 def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -56,94 +57,108 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
     Raises:
         ConfigError: If the config does not fit the model that training starts from.
-        ValueError: If the data cannot be trained on, a checkpoint does not fit, or the loss
-            is not finite.
+        ValueError: If the data cannot be trained on, a checkpoint does not fit, another
+            process writes into the folder, or the loss is not finite.
         Interrupted: If the run was stopped; the message says how to go on.
     """
+    if config["estimate"]:
+        return estimate_run(config, *_data_and_model(config))
     folder = RunFolder(Path(config["run_dir"]))
     settings: TrainerSettings = construct(config["trainer"])
-    if in_local_sweep() and settings.num_processes * settings.num_nodes > 1:
+    settings.check_launch()
+    if in_local_sweep() and settings.num_ranks > 1:
         raise ValueError(
-            f"a sweep (-m) with {settings.num_processes} processes a run is refused: each "
+            f"a sweep (-m) with {settings.num_ranks} processes a run is refused: each "
             "process would run the whole sweep. Start one command for each run, or set "
             "trainer.devices=1"
         )
-    with (
-        folder.logging(),
-        _stopped_gracefully(folder),
-        _out_of_memory_explained(),
-        denormals_flushed(),
-    ):
-        return _run(config, folder, settings)
-
-
-def construct(group: dict[str, Any], **more: Any) -> Any:
-    """Build what a config group names by ``_target_``, from its other keys and ``more``."""
-    arguments = {key: value for key, value in group.items() if key != "_target_"}
-    return get_object(group["_target_"])(**arguments, **more)
+    end_with_launcher()
+    began = time.time()
+    with folder.locked(), folder.logging(), ending_told(folder), denormals_flushed():
+        results = _run(config, folder, settings, began=began)
+        folder.write_status("finished")
+        return results
 
 
 def _run(
-    config: dict[str, Any], folder: RunFolder, settings: TrainerSettings
+    config: dict[str, Any], folder: RunFolder, settings: TrainerSettings, *, began: float
 ) -> dict[str, dict[str, Any]]:
     logger.info("run folder: %s", folder.path)
     logger.info("memory: %s", describe_allocator())
-    checkpoint = folder.starting_point(config["resume"])
-    saved = None if checkpoint is None else read_checkpoint(checkpoint)
+    start = folder.find_start(config["resume"])
     datamodule, model = _data_and_model(config)
-    if checkpoint is not None and saved is not None:
-        _require_fit(saved, checkpoint, config, model=model)
+    metadata = _metadata(config, datamodule, num_ranks=settings.num_ranks)
+    changes = _changes_since(start, metadata, config, model=model)
+    metadata["config_changes"] = changes
+    metadata["start_step"] = 0 if start is None else start.step
     logger.info(
         "model: %d parameters, %d elements", model.num_parameters, len(model.elements)
     )
     device = torch.device("cuda" if settings.on_gpu else "cpu")
     backend = chosen_backend(model.backend, device)
     logger.info("backend: %s", backend)
-    num_epochs = 0 if saved is None else saved["num_epochs"]
     with threads_for(backend):
-        module = _module(config, datamodule, model)
-        parts = {"module": module, "datamodule": datamodule, "start": checkpoint}
-        return _train_and_report(config, folder, settings, **parts, num_epochs=num_epochs)
+        module = _module(config, datamodule, model, metadata=metadata)
+        new = [] if start is None else [c for c in changes if c["step"] == start.step]
+        folder.make_ready(config, start=start, changes=new)
+        folder.write_status("running")
+        num_epochs = 0 if start is None else start.num_epochs
+        if num_epochs == settings.max_epochs and folder.best.is_file():
+            logger.info(
+                "this run is finished (%d epochs), so it is only reported; to train "
+                "longer, raise trainer.max_epochs; to train anew, set resume=never or "
+                "another name",
+                num_epochs,
+            )
+        else:
+            parts = {"module": module, "datamodule": datamodule, "start": start}
+            _train(config, folder, settings, **parts, began=began)
+        if not is_first_rank():
+            return {}
+        origin = {"datamodule": datamodule, "metadata": metadata}
+        return write_model_and_results(config, folder, settings, **origin)
 
 
-def _train_and_report(
+def _metadata(
+    config: dict[str, Any], datamodule: MACEDataModule, *, num_ranks: int
+) -> dict[str, Any]:
+    """What checkpoints and model file tell of the run, and a resume compares."""
+    data = datamodule.data
+    split = hashlib.sha256()
+    for name in ("train", "valid"):
+        split.update(data.sets[name].indices.astype("<i8").tobytes())
+    return {
+        **provenance(config, datamodule),
+        "global_batch_size": datamodule.batch_size_of(num_ranks),
+        "world_size": num_ranks,
+        "split_checksum": split.hexdigest(),
+        "valid_checksums": dict(data.sets["valid"].store.checksums),
+    }
+
+
+def _changes_since(
+    start: StartingPoint | None,
+    metadata: dict[str, Any],
     config: dict[str, Any],
-    folder: RunFolder,
-    settings: TrainerSettings,
     *,
-    module: MACEModule,
-    datamodule: MACEDataModule,
-    start: Path | None,
-    num_epochs: int,
-) -> dict[str, dict[str, Any]]:
-    folder.begin(config, anew=start is None)
-    if num_epochs == settings.max_epochs and folder.best.is_file():
-        logger.info(
-            "this run is finished (%d epochs), so it is only reported; to train longer, "
-            "raise trainer.max_epochs; to train anew, set resume=never or another name",
-            num_epochs,
-        )
-    else:
-        _train(config, folder, settings, module=module, datamodule=datamodule, start=start)
-    return (
-        _report(config, folder, settings, datamodule=datamodule) if is_first_rank() else {}
-    )
+    model: MACE,
+) -> list[dict[str, Any]]:
+    """All changes of the config since the run began; refuses what is another run.
 
-
-def _require_fit(
-    saved: dict[str, Any], checkpoint: Path, config: dict[str, Any], *, model: MACE
-) -> None:
-    """Refuse a checkpoint of another run, before anything in the run's folder changes."""
-    dtype = saved["metadata"].get("config", config)["dtype"]
-    if dtype != config["dtype"]:
-        raise ValueError(
-            f"{checkpoint} was trained with dtype={dtype}, not {config['dtype']}: go on "
-            "with that, give another name=..., or begin anew with resume=never"
-        )
+    Raises:
+        ValueError: If the checkpoint belongs to another run; nothing in the folder has
+            changed then.
+    """
+    if start is None:
+        return []
+    saved, path = start.entry["metadata"], start.path
+    require_same_run(saved, metadata, path=path)
     require_same_architecture(
-        saved["hyperparameters"], model.hyperparameters, path=checkpoint
+        start.entry["hyperparameters"], model.hyperparameters, path=path
     )
-    require_epochs_left(saved["num_epochs"], checkpoint, config["trainer"]["max_epochs"])
+    require_epochs_left(start.num_epochs, path, config["trainer"]["max_epochs"])
+    changes = config_changes(saved, metadata, step=start.step)
+    return [*saved.get("config_changes", []), *changes]
 
 
 def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
@@ -161,31 +176,40 @@ def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
     if parent is not None:
         return datamodule, parent
     torch.manual_seed(config["seed"])
-    statistics = datamodule.statistics
+    data = datamodule.data
+    by_head = data.statistics_by_head.values()
     with default_dtype(DTYPES[config["dtype"]]):
         model: MACE = construct(
             config["model"],
-            atomic_numbers=statistics.atomic_numbers,
-            atomic_energies=statistics.atomic_energies.tolist(),
-            avg_num_neighbors=statistics.avg_num_neighbors,
-            scale=statistics.scale,
-            shift=statistics.shift,
+            atomic_numbers=data.elements.atomic_numbers,
+            atomic_energies=[one.atomic_energies.tolist() for one in by_head],
+            avg_num_neighbors=data.avg_num_neighbors,
+            scale=[one.scale for one in by_head],
+            shift=[one.shift for one in by_head],
+            heads=data.heads,
         )
     return datamodule, model.to(DTYPES[config["dtype"]])
 
 
-def _module(config: dict[str, Any], datamodule: MACEDataModule, model: MACE) -> MACEModule:
+def _module(
+    config: dict[str, Any],
+    datamodule: MACEDataModule,
+    model: MACE,
+    *,
+    metadata: dict[str, Any],
+) -> MACEModule:
     """The model in training; a weighted label that no frame carries is refused."""
     loss, stage_two = construct(config["loss"]), construct(config["stage_two"])
     datamodule.check_labels(loss.weights)
     if stage_two.start_epoch is not None:
         datamodule.check_labels(stage_two.loss(loss).weights)
-    store = datamodule.train_store
+    store = datamodule.data.train_store
 
     def frame_name(index: int) -> str:
         frame = store.frame(index)
         return f"{frame.source}, frame {frame.index} ({frame.formula})"
 
+    max_edges = datamodule.max_edges
     return MACEModule(
         model,
         loss,
@@ -195,7 +219,8 @@ def _module(config: dict[str, Any], datamodule: MACEDataModule, model: MACE) -> 
         stage_two=stage_two,
         early_stopping=construct(config["early_stopping"]),
         seed=config["seed"],
-        metadata=provenance(config, datamodule),
+        max_edges=None if max_edges == "auto" else max_edges,
+        metadata=metadata,
         frame_name=frame_name,
     )
 
@@ -207,8 +232,10 @@ def _train(
     *,
     module: MACEModule,
     datamodule: MACEDataModule,
-    start: Path | None,
+    start: StartingPoint | None,
+    began: float,
 ) -> None:
+    set_max_edges(module, datamodule, settings)
     if is_first_rank():
         datamodule.write_split(folder.path)
     destination = construct(config["logger"])
@@ -221,77 +248,9 @@ def _train(
         callbacks=[construct(config["checkpoint"])],
         loggers=loggers,
         write_history=destination.writes_csv,
-        checkpoint=start,
+        start=start,
+        on_failure=lambda reason: folder.write_status("failed", reason=reason),
+        began=began,
     )
     if is_first_rank():
         finish(loggers)
-
-
-def _report(
-    config: dict[str, Any],
-    folder: RunFolder,
-    settings: TrainerSettings,
-    *,
-    datamodule: MACEDataModule,
-) -> dict[str, dict[str, Any]]:
-    """Write the model file of the best epoch, and what it comes to on each split."""
-    model = load_model(folder.best, backend=config["model"]["backend"])
-    num_probes = config["checkpoint"]["probe_frames"]
-    graphs = datamodule.probe_graphs(num_probes) if num_probes else []
-    record = {
-        **provenance(config, datamodule),
-        "num_epochs": read_checkpoint(folder.best)["num_epochs"],
-    }
-    save_model(
-        folder.model,
-        model,
-        metadata=record,
-        probes=make_probes(model, graphs) if graphs else None,
-    )
-    device = "cuda" if settings.on_gpu else "cpu"
-    results = construct(config["report"]).write(
-        folder.path,
-        model,
-        datamodule=datamodule,
-        device=device,
-        show_progress=frame_progress,
-    )
-    logger.info("model: %s", folder.model)
-    logger.info("results, figures, checkpoints and log: %s", folder.path)
-    logger.info("next: mace-evaluate checkpoint=%s data.test=FILE", folder.model)
-    return results
-
-
-@contextmanager
-def _stopped_gracefully(folder: RunFolder) -> Iterator[None]:
-    """Say how to go on after Ctrl-C or SIGTERM, which Lightning turns into exits."""
-    try:
-        yield
-    except SIGTERMException:
-        raise Interrupted(_how_to_go_on("terminated", folder), TERMINATED) from None
-    except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(
-            error.__context__, KeyboardInterrupt
-        ):
-            raise
-        raise Interrupted(_how_to_go_on("interrupted", folder)) from None
-
-
-def _how_to_go_on(what: str, folder: RunFolder) -> str:
-    if not folder.last.is_file():
-        return f"{what} before the first epoch ended; the same command begins anew"
-    num_epochs = read_checkpoint(folder.last)["num_epochs"]
-    return (
-        f"{what}; the same command goes on after epoch {num_epochs - 1} from {folder.last}"
-    )
-
-
-@contextmanager
-def _out_of_memory_explained() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"the GPU's memory is full: {str(error).splitlines()[0]} Use a smaller "
-            "data.batch_size or data.batch_size_per_rank, or more devices"
-        ) from error

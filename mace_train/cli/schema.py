@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 from mace_train.cli.problems import Problem, nearest
+from mace_train.cli.source_modules import SourceModule, read_module
 from mace_train.cli.values import (
     MISSING,
     Anything,
     Choice,
     Group,
     ListOf,
+    MappingOf,
     Scalar,
     Union,
-    check_value,
 )
 from mace_train.constraints import Interval
 
@@ -55,7 +54,7 @@ def root_schema(config_name: str) -> Group:
 def read_target(target: str) -> Group | None:
     """Arguments of the class or function at a dotted path; None if there is none."""
     module_name, _, name = target.rpartition(".")
-    module = _read_module(module_name) if module_name else None
+    module = read_module(module_name) if module_name else None
     definition = module and module.find(name)
     if not definition:
         return None
@@ -100,9 +99,7 @@ def check_group(key: str, value: Any, group: Group) -> tuple[dict[str, Any], lis
             what = f"unknown key (value {item!r})"
             problems.append(Problem(f"{prefix}{name}", f"{what} of {group.owner}{hint}"))
             continue
-        kind = group.fields[name]
-        check = check_group if isinstance(kind, Group) else check_value
-        converted[name], found_here = check(f"{prefix}{name}", item, kind)  # type: ignore[arg-type]
+        converted[name], found_here = _check(f"{prefix}{name}", item, group.fields[name])
         problems += found_here
     for name in group.fields:
         if name not in value and name not in group.optional:
@@ -112,65 +109,36 @@ def check_group(key: str, value: Any, group: Group) -> tuple[dict[str, Any], lis
     return converted, problems
 
 
-class _Module:
-    """The source of one module, as far as names in it can be looked up."""
-
-    def __init__(self, path: Path) -> None:
-        self.aliases: dict[str, ast.expr] = {}
-        self.definitions: dict[str, ast.ClassDef | ast.FunctionDef] = {}
-        self.imports: dict[str, tuple[str, str]] = {}
-        self._scan(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body)
-
-    def _scan(self, body: list[ast.stmt]) -> None:
-        for node in body:
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-                self.definitions[node.name] = node
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                self.aliases[node.targets[0].id] = node.value
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                if node.value is not None:
-                    self.aliases[node.target.id] = node.value
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                for name in node.names:
-                    self.imports[name.asname or name.name] = (node.module, name.name)
-            elif isinstance(node, ast.If):  # if TYPE_CHECKING
-                self._scan(node.body)
-
-    def find(self, name: str) -> tuple[_Module, ast.expr | ast.stmt] | None:
-        """What a name stands for, followed through imports."""
-        if name in self.definitions:
-            return self, self.definitions[name]
-        if name in self.aliases:
-            return self, self.aliases[name]
-        if name in self.imports:
-            module_name, original = self.imports[name]
-            module = _read_module(module_name)
-            return module.find(original) if module else None
-        return None
+def _check(key: str, value: Any, kind: Union | Group) -> tuple[Any, list[Problem]]:
+    """Convert a value to its kind; one mapping where a list of them may stand is a list."""
+    if isinstance(kind, Group):
+        return check_group(key, value, kind)
+    if isinstance(value, dict) and kind.group:
+        return check_group(key, value, kind.group)
+    if kind.item and kind.item.group and isinstance(value, dict):
+        converted, problems = check_group(key, value, kind.item.group)
+        return [converted], problems
+    if kind.item and kind.item.group and isinstance(value, list):
+        items = [_check(f"{key}[{n}]", item, kind.item) for n, item in enumerate(value)]
+        problems = [problem for _, found in items for problem in found]
+        return [item for item, _ in items], problems
+    return check_value(key, value, kind)
 
 
-@functools.cache
-def _read_module(name: str) -> _Module | None:
-    """Find and parse a module's source without importing it or the packages above it."""
-    top, *rest = name.split(".")
+def check_value(key: str, value: Any, kind: Union) -> tuple[Any, list[Problem]]:
+    """Convert a value to its kind, or say what is wrong with it."""
+    if isinstance(value, str) and value == MISSING:
+        return value, [Problem(key, f"must be given: {key}=...  (allowed: {kind})")]
     try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    if not rest:
-        path = Path(spec.origin) if spec.origin else None
-        return _Module(path) if path and path.suffix == ".py" else None
-    for location in spec.submodule_search_locations or ():
-        base = Path(location).joinpath(*rest)
-        for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.is_file():
-                return _Module(path)
-    return None
+        return kind.convert(value), []
+    except ValueError:
+        pass
+    shown = "null" if value is None else repr(value)
+    hint = nearest(value, kind.choices) if isinstance(value, str) else ""
+    return value, [Problem(key, f"{shown} is not allowed; allowed: {kind}{hint}")]
 
 
-def _class_arguments(node: ast.ClassDef, module: _Module, owner: str) -> Group | None:
+def _class_arguments(node: ast.ClassDef, module: SourceModule, owner: str) -> Group | None:
     """Arguments of a class: its __init__, its fields, or what it inherits."""
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
@@ -182,10 +150,13 @@ def _class_arguments(node: ast.ClassDef, module: _Module, owner: str) -> Group |
         found = module.find(base)
         if found and isinstance(found[1], ast.ClassDef):
             inherited = _class_arguments(found[1], found[0], owner) or inherited
-    if "dataclass" not in decorators and "TypedDict" not in bases:
+    if "dataclass" not in decorators and not _is_typed_dict(node, module):
         return inherited or Group(owner=owner)
     fields = dict(inherited.fields) if inherited else {}
     optional = set(inherited.optional) if inherited else set()
+    is_partial = any(
+        word.arg == "total" and ast.unparse(word.value) == "False" for word in node.keywords
+    )
     for statement in node.body:
         if not isinstance(statement, ast.AnnAssign) or not isinstance(
             statement.target, ast.Name
@@ -194,12 +165,12 @@ def _class_arguments(node: ast.ClassDef, module: _Module, owner: str) -> Group |
         if "ClassVar" in ast.unparse(statement.annotation):
             continue
         fields[statement.target.id] = _kind(statement.annotation, module)
-        if statement.value is not None:
+        if statement.value is not None or is_partial:
             optional.add(statement.target.id)
     return Group(fields, frozenset(optional), owner)
 
 
-def _arguments(node: ast.FunctionDef, module: _Module, owner: str) -> Group:
+def _arguments(node: ast.FunctionDef, module: SourceModule, owner: str) -> Group:
     """Arguments of a function or method, without ``self`` and those the data gives."""
     fields: dict[str, Union | Group] = {}
     positional = [*node.args.posonlyargs, *node.args.args]
@@ -216,7 +187,7 @@ def _arguments(node: ast.FunctionDef, module: _Module, owner: str) -> Group:
     return Group(fields, frozenset(optional), owner)
 
 
-def _kind(node: ast.expr, module: _Module) -> Union | Group:
+def _kind(node: ast.expr, module: SourceModule) -> Union | Group:
     """What an annotation allows; anything where it cannot be told from the source."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
@@ -236,24 +207,36 @@ def _kind(node: ast.expr, module: _Module) -> Union | Group:
         return _ANYTHING
     if isinstance(found[1], ast.ClassDef):
         fields = _class_arguments(found[1], found[0], name)
-        typed = any(ast.unparse(base).endswith("TypedDict") for base in found[1].bases)
-        return fields if typed and fields else _ANYTHING
+        return fields if fields and _is_typed_dict(found[1], found[0]) else _ANYTHING
     return _kind(found[1], found[0]) if isinstance(found[1], ast.expr) else _ANYTHING
 
 
-def _union(nodes: list[ast.expr], module: _Module) -> Union:
-    """One kind or another; a typed dictionary among several counts as anything."""
+def _is_typed_dict(node: ast.ClassDef, module: SourceModule) -> bool:
+    """Whether a class is a typed dictionary, or inherits from one."""
+    for base in map(ast.unparse, node.bases):
+        found = module.find(base)
+        if base.endswith("TypedDict"):
+            return True
+        if (
+            found
+            and isinstance(found[1], ast.ClassDef)
+            and _is_typed_dict(found[1], found[0])
+        ):
+            return True
+    return False
+
+
+def _union(nodes: list[ast.expr], module: SourceModule) -> Union:
+    """One kind or another."""
     kinds = [_kind(node, module) for node in nodes]
     return Union(
         tuple(
-            k
-            for kind in kinds
-            for k in (kind.kinds if isinstance(kind, Union) else (Anything(),))
+            k for kind in kinds for k in (kind.kinds if isinstance(kind, Union) else [kind])
         )
     )
 
 
-def _subscript(node: ast.Subscript, module: _Module) -> Union | Group:
+def _subscript(node: ast.Subscript, module: SourceModule) -> Union | Group:
     """Kinds with parameters: Literal, Sequence, tuple, Optional, Union and Annotated."""
     name = ast.unparse(node.value).rpartition(".")[2]
     items = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -268,16 +251,18 @@ def _subscript(node: ast.Subscript, module: _Module) -> Union | Group:
     if name in _LISTS or name in ("tuple", "Tuple"):
         item = _kind(items[0], module)
         if not isinstance(item, Union):
-            return _ANYTHING
+            item = Union((item,))
         fixed = name.lower() == "tuple" and ast.unparse(items[-1]) not in (
             "...",
             "Ellipsis",
         )
         return Union((ListOf(item, len(items) if fixed else None),))
+    if name == "Mapping" and isinstance(item := _kind(items[-1], module), Union):
+        return Union((MappingOf(item),))
     return _ANYTHING
 
 
-def _annotated(items: list[ast.expr], module: _Module) -> Union | Group:
+def _annotated(items: list[ast.expr], module: SourceModule) -> Union | Group:
     """A number with the interval of `constraints`; other annotations are not looked at."""
     kind = _kind(items[0], module)
     for note in items[1:]:

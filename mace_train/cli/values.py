@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mace_train.cli.problems import Problem, nearest
-
 if TYPE_CHECKING:
     from mace_train.constraints import Interval
 
@@ -111,10 +109,30 @@ class ListOf:
 
 
 @dataclass(frozen=True)
+class MappingOf:
+    """Any words as keys, with values of one kind."""
+
+    item: Union
+
+    def convert(self, value: Any) -> Any:
+        """The mapping with converted values.
+
+        Raises:
+            ValueError: If it is no mapping, or a value is wrong.
+        """
+        if not isinstance(value, dict):
+            raise _WrongValueError
+        return {str(key): self.item.convert(item) for key, item in value.items()}
+
+    def __str__(self) -> str:
+        return f"{{NAME: {self.item}, ...}}"
+
+
+@dataclass(frozen=True)
 class Union:
     """One of several kinds, tried in order."""
 
-    kinds: tuple[Anything | Scalar | Choice | ListOf, ...]
+    kinds: tuple[Anything | Scalar | Choice | ListOf | MappingOf | Group, ...]
 
     def convert(self, value: Any) -> Any:
         """The value as the first kind that allows it.
@@ -123,6 +141,8 @@ class Union:
             ValueError: If no kind allows it.
         """
         for kind in self.kinds:
+            if isinstance(kind, Group):  # mappings are for `schema.check_group`
+                continue
             try:
                 return kind.convert(value)
             except _WrongValueError:
@@ -137,6 +157,16 @@ class Union:
         """Words among the allowed values."""
         groups = [kind.values for kind in self.kinds if isinstance(kind, Choice)]
         return [value for group in groups for value in group if isinstance(value, str)]
+
+    @property
+    def item(self) -> Union | None:
+        """What the items of a list may be, if one of the kinds is a list."""
+        return next((kind.item for kind in self.kinds if isinstance(kind, ListOf)), None)
+
+    @property
+    def group(self) -> Group | None:
+        """The mapping among the kinds, if there is one."""
+        return next((kind for kind in self.kinds if isinstance(kind, Group)), None)
 
 
 @dataclass(frozen=True)
@@ -155,15 +185,5 @@ class Group:
     owner: str = ""
     any_target: bool = False
 
-
-def check_value(key: str, value: Any, kind: Union) -> tuple[Any, list[Problem]]:
-    """Convert a value to its kind, or say what is wrong with it."""
-    if isinstance(value, str) and value == MISSING:
-        return value, [Problem(key, f"must be given: {key}=...  (allowed: {kind})")]
-    try:
-        return kind.convert(value), []
-    except _WrongValueError:
-        pass
-    shown = "null" if value is None else repr(value)
-    hint = nearest(value, kind.choices) if isinstance(value, str) else ""
-    return value, [Problem(key, f"{shown} is not allowed; allowed: {kind}{hint}")]
+    def __str__(self) -> str:
+        return "{" + ", ".join(self.fields) + "}"

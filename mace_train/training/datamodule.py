@@ -19,14 +19,19 @@ from mace_train.checkpoints.probes import choose_probe_frames
 from mace_train.constraints import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from mace_train.data.dataset import GraphDataset
 from mace_train.data.labels import LabelKeys
+from mace_train.data.mixing import Mixing
 from mace_train.data.sampler import BatchSampler
 from mace_train.data.split_file import write_split
-from mace_train.data.splits import Split
 from mace_train.data.statistics import Statistics
 from mace_train.data.store import FrameStore
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph
+from mace_train.micro_batches import MicroBatches
+from mace_train.training.data_sets import FileSpec, read_sets
 from mace_train.training.frame_set import FrameSet
+from mace_train.training.loaders import make_loader
+from mace_train.training.position import go_on
+from mace_train.training.required_labels import require_labels
 from mace_train.training.training_data import (
     EV_AND_ANGSTROM,
     SPLIT_NAMES,
@@ -52,9 +57,12 @@ class MACEDataModule(LightningDataModule):
 
     Args:
         train: A file, a folder, a glob or a list, of extended XYZ or of shards; ``sample``
-            is the data set that comes with the package.
-        valid: The same for validation; None takes a fraction of ``train``.
+            is the data set that comes with the package. Items of a list may be sets with
+            weights and heads, see `SetConfig`.
+        valid: The same for validation; None takes a fraction of every set of ``train``.
         test: The same for the test.
+        mixing: ``size``: every training frame once an epoch; ``even``: equally many frames
+            of every set.
         valid_fraction: Share of ``train`` that validates, where ``valid`` is None.
         test_fraction: Share of ``train`` that is the test, where ``test`` is None.
         split: How frames are shared out; ``auto`` keeps groups together.
@@ -63,6 +71,9 @@ class MACEDataModule(LightningDataModule):
         seed: Of the split and of the order of frames.
         batch_size: Frames in the global batch.
         batch_size_per_rank: If set, the global batch is this times the ranks.
+        max_edges: Bounds the directed edges of a micro-batch, so that memory does; a larger
+            frame is one of its own. No result depends on it. ``auto``: as many as fit into
+            memory; None: a rank's whole share at once.
         valid_batch_size: Frames a rank validates at a time; changes no result.
         elements: ``auto`` are those in ``train``, ``mp0`` the 89 of MACE-MP-0; or a list.
         e0s: ``least_squares``, ``isolated_atoms``, ``mp0``, or a JSON file (eV).
@@ -82,10 +93,11 @@ class MACEDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        train: str | list[str],
+        train: FileSpec,
         r_max: PositiveFloat,
-        valid: str | list[str] | None = None,
-        test: str | list[str] | None = None,
+        valid: FileSpec | None = None,
+        test: FileSpec | None = None,
+        mixing: Mixing = "size",
         valid_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.0,
         split: SplitMethod = "auto",
@@ -94,6 +106,7 @@ class MACEDataModule(LightningDataModule):
         seed: NonNegativeInt = 0,
         batch_size: PositiveInt | None = 8,
         batch_size_per_rank: PositiveInt | None = None,
+        max_edges: PositiveInt | Literal["auto"] | None = None,
         valid_batch_size: PositiveInt = 16,
         elements: Literal["auto", "mp0"] | Sequence[int | str] = "auto",
         e0s: str = "least_squares",
@@ -109,9 +122,10 @@ class MACEDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sources = DataSources(
-            train=train,
-            valid=valid,
-            test=test,
+            train=read_sets("data.train", train),
+            valid=None if valid is None else read_sets("data.valid", valid),
+            test=None if test is None else read_sets("data.test", test),
+            mixing=mixing,
             valid_fraction=valid_fraction,
             test_fraction=test_fraction,
             split=split,
@@ -134,10 +148,12 @@ class MACEDataModule(LightningDataModule):
         self.r_max = r_max
         self.dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
         self.valid_batch_size = valid_batch_size
+        self.max_edges: int | Literal["auto"] | None = max_edges
         self._batch_size, self._batch_size_per_rank = batch_size, batch_size_per_rank
         self._num_workers = num_workers
         self._parent: Parent | None = None
         self._data: TrainingData | None = None
+        self._stores: dict[SplitName, FrameStore | None] = {}
         if batch_size is None and batch_size_per_rank is None:
             raise ValueError("data.batch_size or data.batch_size_per_rank must be given")
 
@@ -152,13 +168,16 @@ class MACEDataModule(LightningDataModule):
             statistics: The parent's, instead of those of the training split.
         """
         assert self._data is None, "use_parent comes before setup"
+        self.sources.require_one_head()
         self._parent = Parent(elements, statistics)
         self.r_max = r_max
 
     def prepare_data(self, progress: Progress | None = None) -> None:
         """Write the shards of all sources into the cache, and tell ``progress``."""
         for name in SPLIT_NAMES if self._data is None else ():
-            self.sources.open(name, r_max=self.r_max, progress=progress)
+            self._stores[name] = self.sources.open(
+                name, r_max=self.r_max, progress=progress
+            )
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002 - its hook
         """Open, split and count the frames; then splits, elements and statistics are there.
@@ -168,8 +187,11 @@ class MACEDataModule(LightningDataModule):
                 among the chosen ones.
         """
         if self._data is None:
-            parent = self._parent
-            self._data = load_training_data(self.sources, r_max=self.r_max, parent=parent)
+            if not self._stores:
+                self.prepare_data()
+            self._data = load_training_data(
+                self.sources, self._stores, r_max=self.r_max, parent=self._parent
+            )
 
     @property
     def data(self) -> TrainingData:
@@ -177,37 +199,17 @@ class MACEDataModule(LightningDataModule):
         assert self._data is not None, "setup comes first"
         return self._data
 
-    @property
-    def train_store(self) -> FrameStore:
-        """Frames of ``data.train``, of all its splits."""
-        return self.data.train_store
-
-    @property
-    def split(self) -> Split:
-        """How the frames of ``data.train`` are shared out."""
-        return self.data.split
-
-    @property
-    def elements(self) -> ElementTable:
-        """Elements of the model."""
-        return self.data.elements
-
-    @property
-    def statistics(self) -> Statistics:
-        """Statistics of the training split."""
-        return self.data.statistics
-
     def check_labels(self, loss_weights: Mapping[str, float]) -> None:
         """Refuse a loss with a weighted term that no training frame has a label for.
 
         Raises:
             ValueError: Names the label and the override that drops its term.
         """
-        self.data.sets["train"].require_labels(loss_weights)
+        require_labels(self.data.sets["train"], loss_weights)
 
     def write_split(self, run_dir: Path) -> None:
         """Write the ids of the split to ``run_dir/split.json``, for ``data.split_file``."""
-        write_split(run_dir / "split.json", self.split, self.train_store)
+        write_split(run_dir / "split.json", self.data.split, self.data.train_store)
 
     def dataset(self, name: SplitName) -> GraphDataset | None:
         """The graphs of one split, in its order; None if the split has no frames."""
@@ -226,16 +228,15 @@ class MACEDataModule(LightningDataModule):
         chosen = choose_probe_frames([frame.atomic_numbers for frame in frames], count)
         return [graphs[place] for place in chosen]
 
-    def train_dataloader(self) -> DataLoader[AtomicGraph]:
+    def train_dataloader(self) -> DataLoader[MicroBatches]:
         """Batches of this rank in an order of their own each epoch; no frame is dropped."""
-        size, available = self.global_batch_size, len(self.data.sets["train"])
-        if size > available:
-            logger.warning(
-                "the global batch is cut from %d to all %d frames", size, available
-            )
-        return self._loader("train", batch_size=min(size, available), shuffle=True)
+        size = self.batch_size_of(self._world_size)
+        asked = self._batch_size_asked(self._world_size)
+        if asked > size:
+            logger.warning("the global batch is cut from %d to all %d frames", asked, size)
+        return self._loader("train", batch_size=size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[AtomicGraph] | list[DataLoader[AtomicGraph]]:
+    def val_dataloader(self) -> DataLoader[MicroBatches] | list[DataLoader[MicroBatches]]:
         """This rank's share of the validation frames; on all ranks, each frame once."""
         if not len(self.data.sets["valid"]):
             return []
@@ -246,13 +247,14 @@ class MACEDataModule(LightningDataModule):
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
-    @property
-    def global_batch_size(self) -> int:
-        """Frames in one step on all ranks, as asked for."""
+    def batch_size_of(self, num_ranks: int) -> int:
+        """Frames in the global batch of so many ranks, at most all training frames."""
+        return min(self._batch_size_asked(num_ranks), len(self.data.sets["train"]))
+
+    def _batch_size_asked(self, num_ranks: int) -> int:
         if self._batch_size_per_rank is not None:
-            return self._batch_size_per_rank * self._world_size
-        assert self._batch_size is not None, "checked in the constructor"
-        return self._batch_size
+            return self._batch_size_per_rank * num_ranks
+        return self._batch_size or 0  # one of them is given
 
     @property
     def _on_gpu(self) -> bool:
@@ -269,14 +271,14 @@ class MACEDataModule(LightningDataModule):
         return GraphDataset(
             frames.store,
             frames.indices,
-            elements=self.elements,
+            elements=self.data.elements,
             r_max=self.r_max,
             dtype=self.dtype,
         )
 
     def _loader(
         self, name: SplitName, *, batch_size: int, shuffle: bool
-    ) -> DataLoader[AtomicGraph]:
+    ) -> DataLoader[MicroBatches]:
         frames = self.data.sets[name]
         sampler = BatchSampler(
             frames.store.edge_counts(self.r_max)[frames.indices],
@@ -285,16 +287,14 @@ class MACEDataModule(LightningDataModule):
             world_size=self._world_size,
             seed=self.sources.seed,
             shuffle=shuffle,
+            order=self.data.order if shuffle else None,
         )
         if shuffle and self.trainer is not None:
-            sampler.set_epoch(self.trainer.current_epoch)  # of the checkpoint to go on with
-        dataset = self._graphs(frames)
-        return DataLoader(  # whose workers compute on one thread each
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=dataset.collate,
+            go_on(sampler, self.trainer)
+        return make_loader(
+            self._graphs(frames),
+            sampler,
+            max_edges=None if self.max_edges == "auto" else self.max_edges,
             num_workers=self._choose_num_workers(),
-            persistent_workers=self._choose_num_workers() > 0,
             pin_memory=self._on_gpu,
-            generator=torch.Generator().manual_seed(self.sources.seed),
         )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
+from mace_train.data.mixed_store import MixedStore
 from mace_train.data.store import FrameStore
 from mace_train.training.metrics import QUANTITIES, ErrorSums
 from mace_train.training.predictions import Predictions
@@ -126,6 +127,19 @@ class Evaluation:
             str(name): _results(self.predictions.select(labels == name))
             for name in np.unique(labels)
             if name
+        }
+
+    @cached_property
+    def by_head(self) -> dict[str, Evaluation]:
+        """The frames of each head that has any; nothing where there are not several."""
+        store = self.store
+        if not isinstance(store, MixedStore) or len(store.heads) == 1:
+            return {}
+        places = store.head_of(self.predictions.frame_index)
+        return {
+            head: Evaluation(self.predictions.select(places == place), store)
+            for place, head in enumerate(store.heads)
+            if (places == place).any()
         }
 
     @cached_property

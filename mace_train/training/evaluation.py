@@ -36,7 +36,7 @@ def evaluate_model(
     *,
     batch_size: int = 16,
     device: torch.device | str = "cpu",
-    head: int = 0,
+    head: int | None = None,
     num_workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -49,7 +49,8 @@ def evaluate_model(
         dataset: Built with the model's elements, cutoff and dtype.
         batch_size: Frames evaluated at a time.
         device: Where to compute.
-        head: Place of the head whose energies are asked for.
+        head: Place of the head whose energies are asked for; None: that of each frame's
+            set.
         num_workers: Processes that build graphs.
         progress: Called with the frames done and their total after every batch.
 
@@ -71,8 +72,10 @@ def evaluate_model(
         for graph in loader:
             indices = dataset.indices[done : done + graph.num_graphs]
             frames = [dataset.store.frame(int(index)) for index in indices]
-            graph = replace(graph, head=torch.full_like(graph.head, head)).to(device)
-            yield from zip(map(int, indices), frames, _predict(model, graph, frames))
+            if head is not None:
+                graph = replace(graph, head=torch.full_like(graph.head, head))
+            predictions = _predict(model, graph.to(device), frames)
+            yield from zip(map(int, indices), frames, predictions)
             done += graph.num_graphs
             if progress is not None:
                 progress(done, len(dataset))

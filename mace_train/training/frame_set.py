@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -56,13 +57,14 @@ class FrameSet:
         held[composition.frame[wanted]] = True
         return self.where(held[self.indices])
 
-    @property
+    @cached_property
     def atomic_numbers(self) -> set[int]:
         """Elements of these frames."""
         member = np.zeros(len(self.store), dtype=bool)
         member[self.indices] = True
         composition = self.store.composition
-        return set(composition.atomic_number[member[composition.frame]].tolist())
+        of_members = np.repeat(member, np.diff(composition.first))
+        return set(np.unique(composition.atomic_number[of_members]).tolist())
 
     @property
     def label_counts(self) -> dict[str, int]:

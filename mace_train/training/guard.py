@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool
     from torch import Tensor, nn
 
-    from mace_train.graph import AtomicGraph
+    from mace_train.micro_batches import MicroBatches
 
 MOST_NAMES = 16
 """Frames that a message names."""
@@ -43,7 +43,7 @@ class GuardedStep:
         where: Epoch and step.
     """
 
-    batch: AtomicGraph
+    batch: MicroBatches
     where: str
 
 
@@ -117,7 +117,7 @@ class StepGuard:
 
 
 def raise_non_finite(
-    batch: AtomicGraph,
+    batch: MicroBatches,
     model: nn.Module,
     *,
     where: str,
@@ -153,16 +153,18 @@ def raise_non_finite(
 
 
 def _name_frames(
-    batch: AtomicGraph, model: nn.Module, *, frame_name: Callable[[int], str]
+    batch: MicroBatches, model: nn.Module, *, frame_name: Callable[[int], str]
 ) -> tuple[list[str], bool]:
     """Names of the frames with a prediction that is not finite, else of all frames."""
-    labels = batch.labels
-    assert labels is not None
-    with torch.no_grad():
-        prediction = model(batch, compute_forces=True, compute_stress=False)
-    is_bad = ~torch.isfinite(prediction.energy)
-    bad_atoms = ~torch.isfinite(prediction.forces).all(dim=1)
-    is_bad[batch.graph_index[bad_atoms]] = True
-    any_bad = bool(is_bad.any())
-    chosen = labels.frame_index[is_bad] if any_bad else labels.frame_index
-    return [frame_name(int(index)) for index in chosen], any_bad
+    bad, every = [], []
+    for graph in batch:
+        labels = graph.labels
+        assert labels is not None
+        with torch.no_grad():
+            prediction = model(graph, compute_forces=True, compute_stress=False)
+        is_bad = ~torch.isfinite(prediction.energy)
+        bad_atoms = ~torch.isfinite(prediction.forces).all(dim=1)
+        is_bad[graph.graph_index[bad_atoms]] = True
+        bad += labels.frame_index[is_bad].tolist()
+        every += labels.frame_index.tolist()
+    return [frame_name(index) for index in bad or every], bool(bad)

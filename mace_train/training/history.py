@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mace_train.training.metrics import QUANTITIES
+from mace_train.training.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +28,13 @@ COLUMNS: tuple[str, ...] = (
     *(f"valid/{name}_{statistic}" for name in QUANTITIES for statistic in ("mae", "rmse")),
     "seconds",
     "frames_per_second",
+    "timing/data",
+    "timing/compute",
+    "timing/communication",
 )
 """Epoch from 0, optimizer steps so far, stage, learning rate of the last step, losses,
-errors in eV/atom, eV/Å and eV/Å^3, wall time with the validation, and speed of training."""
+errors in eV/atom, eV/Å and eV/Å^3, wall time with the validation, speed of training, and
+the shares of its time that steps waited for data, computed and waited for other ranks."""
 
 Row = dict[str, float | int | None]
 
@@ -45,7 +50,10 @@ class History:
         self.path = path
 
     def rows(self) -> list[Row]:
-        """All complete rows, in order; an empty cell is None."""
+        """All complete rows, in order.
+
+        An empty cell is None, and so is one of a column that an older file lacks.
+        """
         if not self.path.exists():
             return []
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -61,11 +69,8 @@ class History:
         """
         kept = [row for row in self.rows() if (row["epoch"] or 0) < num_epochs]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(_formatted(dict(zip(COLUMNS, COLUMNS))), encoding="utf-8")
-        with partial.open("a", encoding="utf-8") as file:
-            file.writelines(map(_formatted, kept))
-        partial.replace(self.path)
+        rows = [dict(zip(COLUMNS, COLUMNS)), *kept]
+        write_whole(self.path, "".join(map(_formatted, rows)))
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Add the row of an epoch, with a value (or None) for each of `COLUMNS`."""
@@ -87,6 +92,6 @@ def _formatted(row: Mapping[str, object]) -> str:
 def _parsed(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step", "stage")
     return {
-        name: None if row[name] == "" else (int if name in whole else float)(row[name])
+        name: (int if name in whole else float)(cell) if (cell := row.get(name)) else None
         for name in COLUMNS
     }

@@ -6,8 +6,9 @@ same however the batch is cut into ranks, and a validation loss the same for any
     loss = sum over properties of  weight * sum over labels present of w * penalty / their
     number
 
-where w is the frame's weight, and a weight of 0 is the same as an absent label. With all
-labels present and weights of 1, these are the formulas of mace-torch.
+where w is the weight of the property in the frame (its own weight times that of its set),
+and a weight of 0 is the same as an absent label. With all labels present and weights of 1,
+these are the formulas of mace-torch.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Loss(ABC):
         labels = graph.labels
         assert labels is not None, "a loss needs labels"
         nothing = prediction.interaction_energy.new_zeros(())
-        sums, counts = [nothing] * 3, [nothing.double()] * 3
+        sums = [nothing] * 3
         if self.energy_weight:
             num_atoms = count_atoms(graph).clamp(min=1)
             # Energies may be in float64 beside a float32 model: total energies of 1e6 eV
@@ -100,24 +101,40 @@ class Loss(ABC):
             error = ((prediction.energy - labels.energy) / num_atoms).to(nothing.dtype)
             penalty = self.penalty(error, labels.energy_weight)
             present = labels.energy_weight > 0
-            sums[0], counts[0] = _sum_present(penalty, labels.frame_weight, present=present)
+            sums[0] = _sum_present(penalty, labels.frame_weight[:, 0], present=present)
         if self.forces_weight:
             assert prediction.forces is not None, "forces were not computed"
-            atom_weight = labels.frame_weight[graph.graph_index]
+            atom_weight = labels.frame_weight[:, 1][graph.graph_index]
             weight = labels.forces_weight[graph.graph_index]
             penalty = self.forces_penalty(
                 prediction.forces - labels.forces, weight[:, None], reference=labels.forces
             )
             present = weight > 0
-            sums[1], counts[1] = _sum_present(penalty, atom_weight, present=present)
+            sums[1] = _sum_present(penalty, atom_weight, present=present)
         if self.stress_weight:
             assert prediction.stress is not None, "stress was not computed"
             error = prediction.stress - labels.stress
             penalty = self.penalty(error, labels.stress_weight[:, None, None])
             present = labels.stress_weight > 0
-            sums[2], counts[2] = _sum_present(penalty, labels.frame_weight, present=present)
+            sums[2] = _sum_present(penalty, labels.frame_weight[:, 2], present=present)
         weighed = [weight * value for weight, value in zip(self.weights.values(), sums)]
-        return torch.stack(weighed), torch.stack(counts)
+        return torch.stack(weighed), self.counts(graph)
+
+    def counts(self, graph: AtomicGraph) -> Float[Tensor, " 3"]:
+        """Number of labels of each of `PROPERTIES`, 0 for one without weight in the loss.
+
+        Args:
+            graph: A batch with its labels.
+        """
+        labels = graph.labels
+        assert labels is not None, "a loss needs labels"
+        numbers = (
+            (labels.energy_weight > 0).sum(),
+            3 * (labels.forces_weight > 0)[graph.graph_index].sum(),
+            9 * (labels.stress_weight > 0).sum(),
+        )
+        weights = self.weights.values()
+        return torch.stack([n * (w != 0) for n, w in zip(numbers, weights)]).double()
 
     def __call__(self, prediction: Prediction, graph: AtomicGraph) -> Float[Tensor, ""]:
         """The loss of one batch."""
@@ -157,8 +174,8 @@ class UniversalLoss(Loss):
     """The loss of MACE-MP-0 (arXiv:2401.00096): Huber, and of large forces nearly absolute.
 
     A frame's property weights multiply the argument of the Huber function, so that they act
-    as squares in its quadratic zone; frame weights multiply its value, as in every loss
-    here.
+    as squares in its quadratic zone; the weights of the frame as a whole and of its set
+    multiply the value, as in every loss here.
 
     Args:
         huber_delta: Where the zones meet; for components of forces beyond 100, 200 and 300
@@ -209,9 +226,8 @@ def _sum_present(
     weight: Float[Tensor, " rows"],
     *,
     present: Bool[Tensor, " rows"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Weighed sum over the rows that have a label, and the number of their components."""
+) -> Float[Tensor, ""]:
+    """Weighed sum over the rows that have a label."""
     components = math.prod(penalty.shape[1:])
     rows = penalty.reshape(len(penalty), components)
-    kept = torch.where(present[:, None], weight[:, None] * rows, 0.0)
-    return kept.sum(), (present.sum() * components).double()
+    return torch.where(present[:, None], weight[:, None] * rows, 0.0).sum()

@@ -7,6 +7,7 @@ need to know nothing of each other.
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from mace_train.constraints import (
     PositiveFloat,
     PositiveInt,
 )
+
+logger = logging.getLogger(__name__)
 
 PLATEAU_THRESHOLD = 1e-4
 """A loss is better when it is lower by this fraction; torch and mace-torch have it too."""
@@ -149,6 +152,9 @@ class ConstantSchedule(Schedule):
 class CosineSchedule(Schedule):
     """Half a cosine from the learning rate to a fraction of it.
 
+    A run that goes on keeps the length it began with, so that training for longer bends
+    neither the epochs done nor those to come.
+
     Args:
         num_epochs: Epoch at which the fraction is reached, and kept from then on.
         final_fraction: That fraction.
@@ -168,6 +174,22 @@ class CosineSchedule(Schedule):
         return lr * (
             self.final_fraction + (1 - self.final_fraction) * (1 + math.cos(phase)) / 2
         )
+
+    def state_dict(self) -> dict[str, float]:
+        """The length."""
+        return {"num_epochs": float(self.num_epochs)}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take the length of the checkpoint; those of older versions hold none."""
+        began_with = int(state.get("num_epochs", self.num_epochs))
+        if began_with != self.num_epochs:
+            logger.info(
+                "the schedule keeps its length of %d epochs, with which the run began "
+                "(schedule.num_epochs=%d now)",
+                began_with,
+                self.num_epochs,
+            )
+        self.num_epochs = began_with
 
 
 class PlateauSchedule(Schedule):

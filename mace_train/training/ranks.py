@@ -6,7 +6,6 @@ only some ranks take.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch.distributed as dist
@@ -16,6 +15,11 @@ from torch import Tensor
 def is_distributed() -> bool:
     """Whether this process is one of several that train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def is_first() -> bool:
+    """Whether this process is rank zero, or the only one."""
+    return not is_distributed() or dist.get_rank() == 0
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -32,22 +36,3 @@ def gather_over_ranks(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
-
-
-def require_equal_settings(settings: str) -> None:
-    """Refuse to train where ranks were started with different settings.
-
-    Args:
-        settings: A text that tells all settings.
-
-    Raises:
-        ValueError: If a rank has another text.
-    """
-    digests = gather_over_ranks(hashlib.sha256(settings.encode()).hexdigest())
-    others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
-    if others:
-        raise ValueError(
-            "the processes were started with different settings: "
-            f"rank {others[0]} has not those of rank 0. "
-            "Start every process with the same command line and the same data."
-        )

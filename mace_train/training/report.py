@@ -69,7 +69,8 @@ class Report:
                 done.
 
         Returns:
-            What results.json holds: the eight numbers of each split that has frames.
+            What results.json holds: the eight numbers of each split that has frames, and of
+            each head in it.
         """
         datasets = {
             "train": datamodule.train_sample(self.train_frames),
@@ -99,8 +100,9 @@ def write_evaluation(
 ) -> dict[str, dict[str, Any]]:
     """Write ``results.json``, ``errors.json`` and parity plots; log the error table.
 
-    ``results.json`` holds the eight numbers of each split; ``errors.json`` force errors by
-    element, errors by ``config_type`` and the worst frames.
+    ``results.json`` holds the eight numbers of each split, and of each head in it where
+    there are several (``valid/HEAD``); ``errors.json`` force errors by element, errors by
+    ``config_type`` and the worst frames.
 
     Args:
         folder: Where to write.
@@ -110,8 +112,16 @@ def write_evaluation(
     Returns:
         What results.json holds.
     """
-    results = {name: evaluation.results for name, evaluation in evaluations.items()}
-    details = {name: evaluation.details() for name, evaluation in evaluations.items()}
+    rows = {
+        name: evaluation
+        for split, whole in evaluations.items()
+        for name, evaluation in [
+            (split, whole),
+            *((f"{split}/{head}", part) for head, part in whole.by_head.items()),
+        ]
+    }
+    results = {name: evaluation.results for name, evaluation in rows.items()}
+    details = {name: evaluation.details() for name, evaluation in rows.items()}
     _write_json(folder / "results.json", results)
     _write_json(folder / "errors.json", details)
     if figures:
@@ -119,7 +129,7 @@ def write_evaluation(
         for quantity in QUANTITIES:
             name = quantity.replace("_per_atom", "")
             draw_parity(folder / f"parity_{name}.png", quantity, predictions)
-    logger.info("\n%s\n", results_table(evaluations))
+    logger.info("\n%s\n", results_table(rows))
     return results
 
 

@@ -1,15 +1,16 @@
 """Read a checkpoint to go on from, and refuse one that does not fit, with the reason.
 
 Floor 3. A checkpoint that cannot be gone on with is an error, never a fresh start: a fresh
-start would overwrite it.
+start would set it aside.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from mace_train.checkpoints.training_checkpoint import read_training_checkpoint
+from mace_train.training.checkpoint_folder import ADVICE, CheckpointFolder
+from mace_train.training.differences import differ, joined, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,33 +18,34 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-MOST_DIFFERENCES = 5
-"""Differences that a message names."""
-
-_ADVICE = (
-    "To begin anew, give the run another name=..., or set resume=never, which overwrites "
-    "the checkpoints in its folder."
-)
-
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `MACEModule` put into a checkpoint; nothing in the file is executed.
 
     Raises:
         ValueError: If there is no such file, it is unfinished or damaged, or not one of
-            ours.
+            ours; the message names whole ones beside it.
     """
     if not path.is_file():
         raise ValueError(
             f"there is no checkpoint {path}: look at the path given with resume="
+            + _beside(path)
         )
     try:
         return read_training_checkpoint(path)
     except ValueError as error:
         raise ValueError(
-            f"cannot go on from {path} ({path.stat().st_size} bytes): {error}. "
-            f"Another checkpoint may lie beside it (resume=PATH). {_ADVICE}"
+            f"cannot go on from {path} ({path.stat().st_size} bytes): {error}."
+            f"{_beside(path)} {ADVICE}"
         ) from error
+
+
+def _beside(path: Path) -> str:
+    """Which whole checkpoints lie in the folder of one that cannot be read."""
+    whole = CheckpointFolder(path.parent).whole_ones(but=path)
+    if not whole:
+        return ""
+    return f" Whole ones lie beside it: {', '.join(map(str, whole))}."
 
 
 def require_same_architecture(
@@ -61,10 +63,10 @@ def require_same_architecture(
     """
     names = [*current, *(name for name in saved if name not in current)]
     found = [
-        f"{name} is {_shown(saved.get(name))} in the checkpoint and "
-        f"{_shown(current.get(name))} now"
+        f"{name} is {shown(saved.get(name))} in the checkpoint and "
+        f"{shown(current.get(name))} now"
         for name in names
-        if _differ(saved.get(name), current.get(name))
+        if differ(saved.get(name), current.get(name))
     ]
     _refuse(found, path)
 
@@ -99,29 +101,8 @@ def require_same_weights(
 
 
 def _refuse(differences: list[str], path: object) -> None:
-    if not differences:
-        return
-    more = len(differences) - MOST_DIFFERENCES
-    shown = "; ".join(differences[:MOST_DIFFERENCES]) + (
-        f"; and {more} more" if more > 0 else ""
-    )
-    raise ValueError(
-        f"{path} belongs to another model: {shown}. "
-        f"Restore the old settings and data to go on. {_ADVICE}"
-    )
-
-
-def _differ(one: Any, other: Any) -> bool:
-    """Whether two arguments differ by more than the rounding of a repeated computation."""
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) != len(other) or any(_differ(a, b) for a, b in zip(one, other))
-    if isinstance(one, float) or isinstance(other, float):
-        if not isinstance(one, (int, float)) or not isinstance(other, (int, float)):
-            return True
-        return not math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-    return one != other
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if differences:
+        raise ValueError(
+            f"{path} belongs to another model: {joined(differences)}. "
+            f"Restore the old settings and data to go on. {ADVICE}"
+        )

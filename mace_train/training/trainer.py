@@ -1,4 +1,4 @@
-"""Set up Lightning's trainer, and run it.
+"""`TrainerSettings`: how long and on what to train, and the trainer for that.
 
 Floor 3. Every choice that Lightning would make otherwise, and that would be wrong for
 forces by autograd, for batches of our own dealing or for a quiet log, is made here.
@@ -6,33 +6,25 @@ forces by autograd, for batches of our own dealing or for a quiet log, is made h
 
 from __future__ import annotations
 
-import logging
-import warnings
-from contextlib import contextmanager
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import lightning
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 
 from mace_train.constraints import PositiveInt
 from mace_train.training.callbacks import HistoryWriter
+from mace_train.training.launch import check_launch, job_shape
+from mace_train.training.launched_ranks import cluster_environment
 from mace_train.training.progress import ProgressReporter
-from mace_train.training.resume import read_checkpoint
+from mace_train.training.rank_strategy import RankStrategy, leave_stopping_to_wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning.pytorch.loggers import Logger
-
-    from mace_train.training.callbacks import EpochCallback
-    from mace_train.training.module import MACEModule
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,10 +34,15 @@ class TrainerSettings:
     Args:
         max_epochs: Epochs of the whole run, those before a resume included.
         accelerator: Where to compute; ``auto``: on GPUs if there are any.
-        devices: Processes on this machine; ``auto``: one on the CPU, or one for each GPU.
-        num_nodes: Machines that train together.
+        devices: Processes on this machine; ``auto``: those that srun or torchrun has
+            started; else one on the CPU, or one for each GPU.
+        num_nodes: Machines that train together; ``auto``: as started, else 1.
+        launcher: What must have started the processes; ``auto``: whatever did.
         num_threads: CPU threads of each process; None: one for the chunked backend, else
             torch's choice.
+        max_time: When to save and end, counted from the start: ``HH:MM:SS``,
+            ``D-HH:MM:SS`` or seconds; ``auto``: the time limit of the SLURM job, if there
+            is one; None: never. A run that ended so goes on by the same command.
         tf32: Let GPUs round the factors of float32 products to 10 bits, which is faster.
             Forces and gradients then err by 1e-3 of their size and energies by up to 0.3
             meV/atom (measured by rounding on a CPU, with trained models). Rounding to the
@@ -56,8 +53,10 @@ class TrainerSettings:
     max_epochs: PositiveInt
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | PositiveInt = "auto"
-    num_nodes: PositiveInt = 1
+    num_nodes: Literal["auto"] | PositiveInt = "auto"
+    launcher: Literal["auto", "srun", "torchrun"] = "auto"
     num_threads: PositiveInt | None = None
+    max_time: int | str | None = "auto"
     tf32: bool = False
     progress_bar: Literal["auto"] | bool = "auto"
 
@@ -81,22 +80,51 @@ class TrainerSettings:
         """Processes on this machine.
 
         Raises:
-            ValueError: If there are fewer GPUs than asked for.
+            ValueError: If there are fewer GPUs than asked for, or than tasks of srun.
         """
         num_gpus = torch.cuda.device_count() if self.on_gpu else 0
-        if self.devices == "auto":
+        shape = job_shape(os.environ)
+        if self.devices == "auto" and shape is None:
             return num_gpus or 1
-        if self.on_gpu and self.devices > num_gpus:
+        devices = shape[0] if self.devices == "auto" and shape else int(self.devices)
+        if self.on_gpu and devices > num_gpus:
+            hint = "" if shape is None else " (srun's --gpus-per-task hides the others)"
             raise ValueError(
-                f"trainer.devices={self.devices}, but this machine has {num_gpus} GPUs"
+                f"trainer.devices={devices}, but this process sees {num_gpus} GPUs{hint}"
             )
-        return self.devices
+        return devices
+
+    @property
+    def num_machines(self) -> int:
+        """Machines that train together."""
+        shape = job_shape(os.environ)
+        if self.num_nodes == "auto":
+            return 1 if shape is None else shape[1]
+        return self.num_nodes
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes on all machines."""
+        return self.num_processes * self.num_machines
+
+    def check_launch(self) -> None:
+        """Refuse to train where the processes started are not those asked for.
+
+        Raises:
+            ValueError: It names a variable that is missing, or both numbers.
+        """
+        check_launch(
+            os.environ,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            launcher=self.launcher,
+        )
 
     def build(
         self,
         run_dir: Path,
         *,
-        callbacks: Sequence[EpochCallback] = (),
+        callbacks: Sequence[lightning.Callback] = (),
         loggers: Sequence[Logger] = (),
         write_history: bool = True,
     ) -> lightning.Trainer:
@@ -110,13 +138,13 @@ class TrainerSettings:
         """
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
-        in_slurm = SLURMEnvironment.detect()
+        self.check_launch()
         show_bar = None if self.progress_bar == "auto" else self.progress_bar
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             default_root_dir=run_dir,
             accelerator="gpu" if self.on_gpu else "cpu",
             devices=self.num_processes,
-            num_nodes=self.num_nodes,
+            num_nodes=self.num_machines,
             strategy=self._strategy(),
             max_epochs=self.max_epochs,
             callbacks=[
@@ -125,9 +153,7 @@ class TrainerSettings:
                 *callbacks,
             ],
             logger=list(loggers) or False,
-            # A job that is requeued goes on from our last.ckpt, not from one that Lightning
-            # writes inside a signal handler.
-            plugins=[SLURMEnvironment(auto_requeue=False)] if in_slurm else None,
+            plugins=[cluster_environment()],
             inference_mode=False,  # forces are derivatives, in validation too
             use_distributed_sampler=False,  # our BatchSampler deals the frames
             num_sanity_val_steps=0,
@@ -135,118 +161,10 @@ class TrainerSettings:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        leave_stopping_to_wishes(trainer)
+        return trainer
 
-    def _strategy(self) -> DDPStrategy | Literal["auto"]:
-        if self.num_processes * self.num_nodes == 1:
+    def _strategy(self) -> RankStrategy | Literal["auto"]:
+        if self.num_ranks == 1:
             return "auto"
-        return DDPStrategy(
-            find_unused_parameters=False,
-            broadcast_buffers=False,  # the model's buffers are constants
-            process_group_backend="nccl" if self.on_gpu else "gloo",
-        )
-
-
-def fit(
-    module: MACEModule,
-    datamodule: lightning.LightningDataModule,
-    *,
-    settings: TrainerSettings,
-    run_dir: Path,
-    callbacks: Sequence[EpochCallback] = (),
-    loggers: Sequence[Logger] = (),
-    write_history: bool = True,
-    checkpoint: Path | None = None,
-) -> lightning.Trainer:
-    """Train to the last epoch, or until early stopping.
-
-    Args:
-        module: The model and how to train it.
-        datamodule: The frames.
-        settings: How long and on what.
-        run_dir: Folder that the run writes to.
-        callbacks: Usually a `CheckpointWriter`.
-        loggers: Where metrics go besides metrics.csv.
-        write_history: Whether there is a metrics.csv.
-        checkpoint: Go on from this one; None: begin anew.
-
-    Returns:
-        The trainer, when it is done.
-
-    Raises:
-        ValueError: If the checkpoint cannot be gone on with, the loss or a gradient is not
-            finite, or no epoch had a finite validation loss.
-    """
-    if checkpoint is not None:
-        num_epochs = read_checkpoint(checkpoint)["num_epochs"]
-        require_epochs_left(num_epochs, checkpoint, settings.max_epochs)
-        logger.info("going on from %s, after %d epochs", checkpoint, num_epochs)
-    with quiet_lightning(), _float32_products(settings):
-        trainer = settings.build(
-            run_dir, callbacks=callbacks, loggers=loggers, write_history=write_history
-        )
-        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    if module.stages.best.epoch is None:
-        raise ValueError(
-            "the validation loss was NaN or infinite in every epoch, so there is no model "
-            "to keep: lower optim.lr, and look at the labels of the validation frames"
-        )
-    return trainer
-
-
-@contextmanager
-def _float32_products(settings: TrainerSettings) -> Iterator[None]:
-    """Switch TF32 on for a run, if the settings say so, and then as it was before."""
-    if not settings.tf32:
-        yield
-        return
-    if not settings.on_gpu:
-        logger.info("trainer.tf32 changes nothing on a CPU")
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    logger.info("float32 products in TF32 (trainer.tf32=true) while the run trains")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def require_epochs_left(num_epochs: int, checkpoint: Path, max_epochs: int) -> None:
-    """Refuse to go on from a checkpoint that is beyond the last epoch.
-
-    Raises:
-        ValueError: If it has been trained for more than ``max_epochs``.
-    """
-    if num_epochs > max_epochs:
-        raise ValueError(
-            f"{checkpoint} has been trained for {num_epochs} epochs, more than "
-            f"trainer.max_epochs={max_epochs}: raise it, or give another name=..."
-        )
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Leave Lightning's advice and announcements out of the log; errors stay."""
-    loggers = [
-        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")
-    ]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PossibleUserWarning)
-            # A run without validation frames has an empty list of loaders.
-            warnings.filterwarnings("ignore", "Total length of `list`", UserWarning)
-            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # of torch 2.13
-            # Graphs know how to move themselves, wherever they come from.
-            warnings.filterwarnings("ignore", ".*`transfer_batch_to_device`", UserWarning)
-            # Its successor does not keep the buffers out of the first synchronisation.
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
-            # Of weights with an axis of length 1, whose stride says nothing.
-            warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
-            yield
-    finally:
-        for log, level in zip(loggers, levels):
-            log.setLevel(level)
+        return RankStrategy(process_group_backend="nccl" if self.on_gpu else "gloo")

@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
-
-from ase.data import atomic_numbers
+from typing import Any, Literal, TypedDict
 
 from mace_train.data.cache import open_store
 from mace_train.data.labels import EnergyUnit, LabelKeys, LengthUnit
+from mace_train.data.mixed_store import MixedStore, count_by_set
+from mace_train.data.mixing import Mixing, make_order
+from mace_train.data.sampler import Order
 from mace_train.data.split_file import read_split
 from mace_train.data.splits import Split, make_split
-from mace_train.data.statistics import Statistics, compute_statistics
+from mace_train.data.statistics import Statistics
 from mace_train.data.store import FrameStore
-from mace_train.elements import MP0_ATOMIC_NUMBERS, ElementTable
-from mace_train.training.frame_set import FrameSet, name_elements
+from mace_train.elements import ElementTable
+from mace_train.training.data_sets import (
+    SPLIT_NAMES,
+    DataSet,
+    SplitName,
+    e0s_by_head,
+    open_sets,
+    require_known_heads,
+    split_sets,
+)
+from mace_train.training.data_summary import log_frames, log_labels, log_statistics
+from mace_train.training.frame_set import FrameSet
+from mace_train.training.head_statistics import compute_head_statistics, mean_neighbors
+from mace_train.training.model_elements import choose_elements
 
 logger = logging.getLogger(__name__)
 
-SplitName = Literal["train", "valid", "test"]
 SplitMethod = Literal["auto", "group", "blocks", "random"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")
 
 
 class Units(TypedDict):
@@ -46,17 +58,19 @@ EV_AND_ANGSTROM: Units = {"energy": "eV", "length": "angstrom"}
 Progress = Callable[[int, int | None], None]
 """Is told the frames done and the frames in all, where these are known."""
 
-FileSpec = str | Sequence[str]
-"""A file, a folder, a glob or a list, of extended XYZ or of shards."""
-
 
 @dataclass(frozen=True)
 class DataSources:
-    """Where frames come from and how they are read and split; see `MACEDataModule`."""
+    """Where frames come from and how they are read and split; see `MACEDataModule`.
 
-    train: FileSpec
-    valid: FileSpec | None
-    test: FileSpec | None
+    Raises:
+        ValueError: If sets do not fit together.
+    """
+
+    train: tuple[DataSet, ...]
+    valid: tuple[DataSet, ...] | None
+    test: tuple[DataSet, ...] | None
+    mixing: Mixing
     valid_fraction: float
     test_fraction: float
     split: SplitMethod
@@ -69,6 +83,35 @@ class DataSources:
     max_force: float | None
     cache_dir: Path | None
 
+    def __post_init__(self) -> None:
+        _ = self.e0s_by_head
+        for key, sets in (("data.valid", self.valid), ("data.test", self.test)):
+            require_known_heads(key, sets or (), self.heads)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Heads of the model, in the order in which ``data.train`` names them."""
+        return tuple(self.e0s_by_head)
+
+    @property
+    def e0s_by_head(self) -> dict[str, str]:
+        """Where the E0s of each head come from."""
+        return e0s_by_head(self.train, self.e0s)
+
+    def require_one_head(self) -> None:
+        """Refuse several heads, for a run that starts from a model.
+
+        Raises:
+            ValueError: Names the heads, and what to do.
+        """
+        if len(self.heads) > 1:
+            raise ValueError(
+                f"data.train has the heads {', '.join(self.heads)}, but a run that starts "
+                "from a model (init_from) trains that model's one head: give all sets the "
+                "same head, or train the heads together from the beginning, without "
+                "init_from"
+            )
+
     def open(
         self, name: SplitName, *, r_max: float, progress: Progress | None = None
     ) -> FrameStore | None:
@@ -76,11 +119,11 @@ class DataSources:
 
         What is not prepared yet is prepared in the cache, and ``progress`` is told.
         """
-        spec = getattr(self, name)
-        if spec is None:
+        sets: tuple[DataSet, ...] | None = getattr(self, name)
+        if sets is None:
             return None
-        return open_store(
-            spec,
+        open_files = partial(
+            open_store,
             keys=self.keys,
             group_key=self.group_key,
             max_force=self.max_force,
@@ -89,6 +132,7 @@ class DataSources:
             workers=num_cores(),
             progress=progress,
         )
+        return open_sets(sets, heads=self.heads, open_files=open_files)
 
     def share_out(self, store: FrameStore) -> Split:
         """Split the frames of ``data.train``; a set with files of its own takes none."""
@@ -98,14 +142,17 @@ class DataSources:
                 logger.warning("%s", warning)
             self._warn_of_unused_subsets(split)
             return split
-        return make_split(
-            store,
+        split_one = partial(
+            make_split,
             method=self.split,
             group_key=self.group_key,
             valid_fraction=0.0 if self.valid is not None else self.valid_fraction,
             test_fraction=0.0 if self.test is not None else self.test_fraction,
             seed=self.seed,
         )
+        if isinstance(store, MixedStore):
+            return split_sets(store, split_one)
+        return split_one(store)
 
     def _warn_of_unused_subsets(self, split: Split) -> None:
         for name in ("valid", "test"):
@@ -121,9 +168,10 @@ class DataSources:
 
     def warn_of_settings_of(self, parent: Parent) -> None:
         """Say which settings have no effect beside the model that training starts from."""
-        ignored = {"data.elements": (self.elements, "auto")}
+        ignored: dict[str, tuple[Any, Any]] = {"data.elements": (self.elements, "auto")}
         if parent.statistics is not None:
-            ignored["data.e0s"] = (self.e0s, "least_squares")
+            sources = " and ".join(dict.fromkeys(self.e0s_by_head.values()))
+            ignored["data.e0s"] = (sources, "least_squares")
         for key, (value, default) in ignored.items():
             if value != default:
                 logger.warning(
@@ -151,27 +199,50 @@ class TrainingData:
     """The frames of a run and what is known of them.
 
     Attributes:
-        train_store: Frames of ``data.train``.
+        train_store: Frames of ``data.train``; a `MixedStore` if these are several sets.
         split: How they are shared out.
         sets: Frames of each split, without those of isolated atoms, which only give E0s.
+        order: In which order training frames come.
         elements: Of the model.
-        statistics: Of the training split.
+        statistics_by_head: Of the training split.
     """
 
     train_store: FrameStore
     split: Split
     sets: dict[SplitName, FrameSet]
+    order: Order
     elements: ElementTable
-    statistics: Statistics
+    statistics_by_head: dict[str, Statistics]
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of the only head."""
+        (statistics,) = self.statistics_by_head.values()
+        return statistics
+
+    @property
+    def avg_num_neighbors(self) -> float:
+        """Mean number of neighbors in the training frames of all heads."""
+        return mean_neighbors(self.statistics_by_head)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the heads, in the model's order."""
+        return tuple(self.statistics_by_head)
 
 
 def load_training_data(
-    sources: DataSources, *, r_max: float, parent: Parent | None = None
+    sources: DataSources,
+    stores: Mapping[SplitName, FrameStore | None],
+    *,
+    r_max: float,
+    parent: Parent | None = None,
 ) -> TrainingData:
-    """Open, split and count the frames, and log what was found.
+    """Split and count the frames, and log what was found.
 
     Args:
         sources: Where frames come from.
+        stores: What `DataSources.open` gave for each split.
         r_max: Cutoff in Å, for the mean number of neighbors.
         parent: The model that training starts from, if any.
 
@@ -181,10 +252,9 @@ def load_training_data(
     """
     if parent is not None:
         sources.warn_of_settings_of(parent)
-    stores = {name: sources.open(name, r_max=r_max) for name in SPLIT_NAMES}
     store = stores["train"]
     assert store is not None, "data.train is always given"
-    logger.info("labels: %s", store.census.summary())
+    log_labels(store)
     split = sources.share_out(store)
     sets: dict[SplitName, FrameSet] = {}
     for name in SPLIT_NAMES:
@@ -194,27 +264,27 @@ def load_training_data(
         else:
             frames = FrameSet.of_all(own)
         sets[name] = frames.without_isolated_atoms()
-    _log_frames(sets, num_isolated=int(store.isolated.sum()))
+    log_frames(sets, num_isolated=int(store.isolated.sum()))
     if not len(sets["train"]):
         raise ValueError(
             f"none of the {len(store)} frames of data.train is left to train on: "
             f"{len(sets['valid'])} validate, {len(sets['test'])} are the test, and "
             "isolated atoms only give E0s"
         )
-    elements = _choose_elements(sources.elements, store, sets, parent=parent)
-    statistics = parent.statistics if parent is not None else None
-    if statistics is None:
-        statistics = compute_statistics(
-            store, split.train, elements=elements, r_max=r_max, e0s=sources.e0s
-        )
-    logger.info(
-        "%s\navg_num_neighbors %.4f, scale %.6f eV/Å, shift %.6f eV/atom",
-        statistics.table(),
-        statistics.avg_num_neighbors,
-        statistics.scale,
-        statistics.shift,
+    elements = choose_elements(
+        sources.elements, store, sets, of_parent=parent and parent.elements
     )
-    return TrainingData(store, split, sets, elements, statistics)
+    if parent is not None and parent.statistics is not None:
+        statistics = {sources.heads[0]: parent.statistics}
+    else:
+        statistics = compute_head_statistics(
+            store, split.train, elements=elements, r_max=r_max, e0s=sources.e0s_by_head
+        )
+    log_statistics(statistics)
+    order = make_order(sources.mixing, count_by_set(store, sets["train"].indices))
+    if sources.mixing == "even" and len(sources.train) == 1:
+        logger.warning("data.mixing=even has no effect: data.train is one set")
+    return TrainingData(store, split, sets, order, elements, statistics)
 
 
 def num_cores() -> int:
@@ -222,67 +292,3 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _choose_elements(
-    chosen: Literal["auto", "mp0"] | Sequence[int | str],
-    store: FrameStore,
-    sets: dict[SplitName, FrameSet],
-    *,
-    parent: Parent | None,
-) -> ElementTable:
-    """Elements of the model, which must be known in every set."""
-    who, cure = "data.elements", "Name them all in data.elements, or set it to mp0."
-    if parent is not None:
-        elements = parent.elements
-        who, cure = "the model of init_from", "Start from a model that knows them."
-    elif chosen == "mp0":
-        elements = ElementTable(MP0_ATOMIC_NUMBERS)
-        cure = "Name all elements in data.elements."
-    elif isinstance(chosen, str):
-        elements = ElementTable.containing(store.atomic_numbers)
-        who = "the model, whose elements are those of data.train (data.elements=auto),"
-    else:
-        elements = ElementTable.containing(map(_atomic_number, chosen))
-    for name, frames in sets.items():
-        frames.require_elements(elements, who=who, where=f"the {name} set", cure=cure)
-        _warn_of_untrained_elements(name, frames, trained=sets["train"].atomic_numbers)
-    return elements
-
-
-def _warn_of_untrained_elements(name: str, frames: FrameSet, *, trained: set[int]) -> None:
-    untrained = frames.atomic_numbers - trained
-    if untrained:
-        held = frames.with_elements(untrained)
-        logger.warning(
-            "no training frame holds %s: errors on %d of %d %s frames will be large (%s)",
-            name_elements(untrained),
-            len(held),
-            len(frames),
-            name,
-            held.first_names(),
-        )
-
-
-def _atomic_number(element: int | str) -> int:
-    """Atomic number of an element given by number or symbol."""
-    if isinstance(element, int):
-        return element
-    if element not in atomic_numbers:
-        raise ValueError(f"data.elements: {element!r} is no element")
-    return atomic_numbers[element]
-
-
-def _log_frames(sets: dict[SplitName, FrameSet], *, num_isolated: int) -> None:
-    for name, frames in sets.items():
-        if len(frames):
-            counts = frames.label_counts.items()
-            labels = ", ".join(f"{label} {count}/{len(frames)}" for label, count in counts)
-            num_atoms = int(frames.store.num_atoms[frames.indices].sum())
-            logger.info("%s: %d frames, %d atoms; %s", name, len(frames), num_atoms, labels)
-    if num_isolated:
-        logger.info("%d frames of isolated atoms give E0s and nothing else", num_isolated)
-    if not len(sets["valid"]):
-        logger.warning(
-            "there are no validation frames: the lowest training loss tells the best epoch"
-        )

@@ -5,8 +5,10 @@ import torch
 
 from mace_train.checkpoints.inert_pickle import UnsafeFileError
 from mace_train.checkpoints.training_checkpoint import (
+    NewerFormatError,
     is_training_checkpoint,
     load_training_model,
+    read_progress,
     read_training_checkpoint,
 )
 
@@ -80,8 +82,10 @@ def test_a_checkpoint_that_would_execute_something_is_refused_by_name(
 def test_a_newer_format_is_named(checkpoint, tmp_path):
     checkpoint["mace_train"]["format"] = 2
     torch.save(checkpoint, tmp_path / "new.ckpt")
-    with pytest.raises(ValueError, match=r"format 2.*reads format 1: update"):
+    with pytest.raises(NewerFormatError, match=r"format 2.*reads format 1: update"):
         load_training_model(tmp_path / "new.ckpt")
+    with pytest.raises(NewerFormatError):
+        read_progress(tmp_path / "new.ckpt")
 
 
 def test_a_truncated_checkpoint_is_a_value_error(checkpoint, tmp_path):
@@ -92,6 +96,51 @@ def test_a_truncated_checkpoint_is_a_value_error(checkpoint, tmp_path):
         load_training_model(path)
     with pytest.raises(ValueError, match="truncated"):
         is_training_checkpoint(path)
+
+
+def test_every_flipped_bit_is_noticed_or_harmless(checkpoint, tmp_path):
+    def content(path):
+        return read_training_checkpoint(path), torch.load(path, weights_only=True)
+
+    path = tmp_path / "last.ckpt"
+    torch.save(checkpoint | {"global_step": 7}, path)
+    data, expected = path.read_bytes(), repr(content(path))
+    directory = data.index(b"PK\x01\x02")
+    assert len(data) - directory > 1000
+    refused = 0
+    for place in [*range(40, directory, 997), *range(directory, len(data), 31)]:
+        flipped = bytearray(data)
+        flipped[place] ^= 16
+        path.write_bytes(bytes(flipped))
+        try:
+            assert repr(content(path)) == expected, place
+        except ValueError:
+            refused += 1
+    assert refused > 20
+
+
+def test_a_directory_entry_that_claims_to_be_a_folder_is_damage(checkpoint, tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save(checkpoint, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 38] ^= 16
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="it is damaged: its entry"):
+        read_training_checkpoint(path)
+
+
+def test_progress_is_read_without_the_tensors(checkpoint, tmp_path):
+    path = tmp_path / "last.ckpt"
+    checkpoint["mace_train"]["num_epochs"] = 2
+    torch.save(checkpoint | {"global_step": 7}, path)
+    assert read_progress(path) == (7, 2)
+    assert read_training_checkpoint(path)["step"] == 7
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") // 2] ^= 1
+    path.write_bytes(bytes(data))
+    assert read_progress(path) == (7, 2)
+    with pytest.raises(ValueError, match="it is damaged"):
+        read_training_checkpoint(path)
 
 
 def test_weights_of_another_architecture_are_named(checkpoint, tmp_path):

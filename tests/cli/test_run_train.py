@@ -92,7 +92,7 @@ def test_a_run_that_goes_on_equals_one_that_was_not_stopped(tiny_run, tmp_path, 
     train(tiny_run, "trainer.max_epochs=4", f"run_dir={tmp_path / 'whole'}")
     train(tiny_run, "trainer.max_epochs=2", f"run_dir={tmp_path / 'parts'}")
     train(tiny_run, "trainer.max_epochs=4", f"run_dir={tmp_path / 'parts'}")
-    assert "after 2 epochs" in caplog.text
+    assert "(step 4, 2 whole epochs)" in caplog.text
     whole = model_weights(tmp_path / "whole" / "checkpoints" / "last.ckpt")
     parts = model_weights(tmp_path / "parts" / "checkpoints" / "last.ckpt")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -121,7 +121,7 @@ def test_another_architecture_in_the_same_folder_is_refused(tiny_run, tmp_path):
     ("override", "said"),
     [
         ("trainer.max_epochs=1", "trained for 2 epochs, more than trainer.max_epochs=1"),
-        ("dtype=float32", "was trained with dtype=float64, not float32"),
+        ("dtype=float32", "dtype is 'float64' in the checkpoint and 'float32' now"),
     ],
 )
 def test_a_run_that_cannot_go_on_so_leaves_its_folder_as_it_is(
@@ -136,10 +136,47 @@ def test_a_run_that_cannot_go_on_so_leaves_its_folder_as_it_is(
 
 def test_a_damaged_checkpoint_is_an_error_and_never_a_fresh_start(tiny_run, tmp_path):
     train(tiny_run)
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be gone on from"):
+        train(tiny_run, "trainer.max_epochs=2")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    tiny_run, tmp_path, caplog
+):
+    train(tiny_run, "trainer.max_epochs=2")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"cannot go on from .*last.ckpt"):
-        train(tiny_run, "trainer.max_epochs=2")
+    train(tiny_run, "trainer.max_epochs=3")
+    assert "last.ckpt (1000 bytes) is damaged" in caplog.text
+
+
+def test_what_may_change_goes_on_and_is_recorded(tiny_run, tmp_path):
+    train(tiny_run)
+    train(tiny_run, "trainer.max_epochs=2", "optim.lr=0.003")
+    (change,) = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "changes.jsonl").read_text().splitlines()
+        if "optim.lr" in line
+    ]
+    assert (change["step"], change["from"], change["to"]) == (2, 0.01, 0.003)
+    record = read_metadata(tmp_path / "run" / "model.safetensors")
+    assert change in record["config_changes"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.batch_size=3", "data.batch_size=4"),
+        ("seed=5", "set seed=0"),
+        ("loss=huber", "loss"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(tiny_run, tmp_path, override, said):
+    train(tiny_run)
+    with pytest.raises(ValueError, match=said):
+        train(tiny_run, "trainer.max_epochs=2", override)
 
 
 def test_training_starts_from_the_weights_of_init_from(tiny_run, tmp_path, caplog):
@@ -220,7 +257,7 @@ def test_a_stopped_run_says_how_to_go_on(tiny_run, tmp_path, sent, code):
     process.send_signal(sent)
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
-    assert "the same command goes on after epoch" in said
+    assert "the same command goes on after step" in said
     assert "Traceback" not in said
     assert "the same command goes on" in (tmp_path / "run" / "log.txt").read_text()
 

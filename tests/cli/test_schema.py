@@ -24,10 +24,10 @@ def module(tmp_path, monkeypatch):
         return f"example_package.{name}"
 
     yield write
-    from mace_train.cli import schema
+    from mace_train.cli import schema, source_modules
 
     schema.read_target.cache_clear()
-    schema._read_module.cache_clear()
+    source_modules.read_module.cache_clear()
 
 
 def kinds(group):
@@ -108,6 +108,54 @@ def test_a_typed_dictionary_is_a_group_of_its_own():
         "data.units.energy: 'kcal' is not allowed; allowed: eV | meV | kcal/mol | kJ/mol | "
         "hartree | rydberg; did you mean kcal/mol?"
     ]
+
+
+@pytest.fixture
+def sets(module):
+    """A key that may be a path or a list of paths and of typed dictionaries."""
+    path = module(
+        "from mace_train.constraints import PositiveFloat\n"
+        "class Base(TypedDict):\n    path: str | list[str]\n"
+        "class One(Base, total=False):\n    head: str\n    weight: PositiveFloat\n"
+        "class Data:\n    def __init__(self, train: str | list[str | One] | None): ...\n"
+    )
+    return read_target(f"{path}.Data")
+
+
+def test_a_typed_dictionary_may_stand_in_a_list(sets):
+    items = ["a.xyz", {"path": ["b.xyz"], "weight": 5}, {"path": "c.xyz", "head": "x"}]
+    converted, problems = check_group("data", {"train": items}, sets)
+    assert problems == []
+    assert converted == {"train": items}
+    assert type(converted["train"][1]["weight"]) is float
+
+
+def test_one_typed_dictionary_alone_is_a_list_of_one(sets):
+    converted, problems = check_group("data", {"train": {"path": "a.xyz"}}, sets)
+    assert (converted, problems) == ({"train": [{"path": "a.xyz"}]}, [])
+    _, problems = check_group("data", {"train": {"path": "a.xyz", "weights": 1}}, sets)
+    assert [problem.key for problem in problems] == ["data.train.weights"]
+    assert "did you mean weight?" in problems[0].message
+
+
+def test_all_that_is_wrong_with_the_items_of_a_list_is_named(sets):
+    items = [{"path": "a", "haed": "x"}, {"weight": -1}, 3]
+    _, problems = check_group("data", {"train": items}, sets)
+    assert [problem.key for problem in problems] == [
+        "data.train[0].haed",
+        "data.train[1].weight",
+        "data.train[1].path",
+        "data.train[2]",
+    ]
+    assert "allowed: a text | {path, head, weight}" in problems[-1].message
+
+
+def test_a_mapping_of_any_words_is_checked_by_its_values(module):
+    path = module("class Job:\n    def __init__(self, options: Mapping[str, int]): ...\n")
+    group = read_target(f"{path}.Job")
+    assert check_group("job", {"options": {"a": 1}}, group)[1] == []
+    _, (problem,) = check_group("job", {"options": {"a": "x"}}, group)
+    assert "allowed: {NAME: an integer, ...}" in problem.message
 
 
 def read_with_defaults(path):

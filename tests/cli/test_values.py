@@ -1,6 +1,7 @@
 import pytest
 
-from mace_train.cli.values import Choice, ListOf, Scalar, Union, check_value
+from mace_train.cli.schema import check_value
+from mace_train.cli.values import Choice, Group, ListOf, MappingOf, Scalar, Union
 from mace_train.constraints import Interval
 
 LR = Union((Scalar(float, Interval(above=0)),))
@@ -29,6 +30,21 @@ def test_a_list_converts_its_items_and_minds_its_length():
     for wrong in ([0.5], [0.5, -1], 0.5):
         with pytest.raises(ValueError, match="not allowed"):
             betas.convert(wrong)
+
+
+def test_a_mapping_converts_its_values():
+    assert MappingOf(LR).convert({"a": 1}) == {"a": 1.0}
+    for wrong in ({"a": -1}, [1], None):
+        with pytest.raises(ValueError, match="not allowed"):
+            MappingOf(LR).convert(wrong)
+
+
+def test_a_mapping_with_known_keys_is_no_plain_value():
+    kind = Union((Scalar(str), Group({"path": LR})))
+    assert kind.group == Group({"path": LR})
+    assert str(kind) == "a text | {path}"
+    with pytest.raises(ValueError, match="not allowed"):
+        kind.convert({"path": 1})
 
 
 def test_a_wrong_value_is_shown_with_what_is_allowed_and_the_nearest_choice():

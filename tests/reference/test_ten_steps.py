@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader
 from mace_train.data.dataset import frame_labels
 from mace_train.data.frame import Frame
 from mace_train.graph import AtomicGraph
+from mace_train.micro_batches import MicroBatches
 from mace_train.model.mace import MACE
-from mace_train.training.loss import UniversalLoss
+from mace_train.training.fitting import fit
+from mace_train.training.loss import UniversalLoss, total_loss
 from mace_train.training.module import MACEModule
 from mace_train.training.optim import ConstantSchedule, Optimizer
-from mace_train.training.trainer import TrainerSettings, fit
+from mace_train.training.trainer import TrainerSettings
 
 REFERENCE = Path(__file__).with_name("ten_steps.npz")
 NUM_STEPS, BATCH_SIZE = 10, 3
@@ -103,7 +105,8 @@ class Batches(lightning.LightningDataModule):
         self.batches = [batches[step % len(batches)] for step in range(NUM_STEPS)]
 
     def train_dataloader(self):
-        return DataLoader(self.batches, batch_size=None)
+        shares = [MicroBatches.of(batch) for batch in self.batches]
+        return DataLoader(shares, batch_size=None)
 
     def val_dataloader(self):
         return []
@@ -115,11 +118,14 @@ class Recorded(MACEModule):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.losses, self.kept = [], {}
+        compute = self.gradient.compute
 
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        self.losses.append(loss.item())
-        return loss
+        def recorded(share, **options):
+            terms = compute(share, **options)
+            self.losses.append(total_loss(terms.sums, terms.counts).item())
+            return terms
+
+        self.gradient.compute = recorded
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         super().on_train_batch_end(outputs, batch, batch_idx)

@@ -1,5 +1,6 @@
 """A pair potential that stands for MACE where the trainer is tested, and runs with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -7,18 +8,23 @@ import numpy as np
 import torch
 from ase import Atoms
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mace_train.data.sampler import BatchSampler
 from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph, Labels
+from mace_train.micro_batches import MicroBatches
 from mace_train.model.derivatives import Prediction
 from mace_train.training.callbacks import CheckpointWriter
+from mace_train.training.checkpoint_folder import StartingPoint
 from mace_train.training.ema import WeightAverage
+from mace_train.training.fitting import fit
+from mace_train.training.loaders import make_loader
 from mace_train.training.loss import UniversalLoss
 from mace_train.training.module import MACEModule
 from mace_train.training.optim import Optimizer, PlateauSchedule
-from mace_train.training.trainer import TrainerSettings, fit
+from mace_train.training.position import go_on
+from mace_train.training.resume import read_checkpoint
+from mace_train.training.trainer import TrainerSettings
 
 ELEMENTS = ElementTable((3, 8))
 R_MAX = 4.0
@@ -117,7 +123,7 @@ def make_frame(index, *, weights=None, dtype=torch.float64) -> AtomicGraph:
         energy_weight=one(energy_weight),
         forces_weight=one(forces_weight),
         stress_weight=one(stress_weight),
-        frame_weight=one(1.0),
+        frame_weight=one([1.0, 1.0, 1.0]),
         frame_index=torch.tensor([index]),
     )
     return AtomicGraph.from_arrays(
@@ -130,6 +136,16 @@ def make_frame(index, *, weights=None, dtype=torch.float64) -> AtomicGraph:
         dtype=dtype,
         labels=labels,
     )
+
+
+def with_energy(batch, frame_index, energy) -> MicroBatches:
+    """The same share with another label for the energy of one frame."""
+    graphs = []
+    for graph in batch:
+        is_meant = graph.labels.frame_index == frame_index
+        energies = torch.where(is_meant, energy, graph.labels.energy)
+        graphs.append(replace(graph, labels=replace(graph.labels, energy=energies)))
+    return MicroBatches(tuple(graphs))
 
 
 def partly_labelled(count, **options) -> list[AtomicGraph]:
@@ -146,12 +162,20 @@ class Frames(lightning.LightningDataModule):
     """Loaders over graphs in memory, dealt as the real data module deals them."""
 
     def __init__(
-        self, train, valid=(), *, batch_size=4, valid_batch_size=3, num_workers=0
+        self,
+        train,
+        valid=(),
+        *,
+        batch_size=4,
+        valid_batch_size=3,
+        num_workers=0,
+        max_edges=None,
     ) -> None:
         super().__init__()
         self.train, self.valid = list(train), list(valid)
         self.batch_size, self.valid_batch_size = batch_size, valid_batch_size
         self.num_workers = num_workers
+        self.max_edges = max_edges
         self.order = []
 
     def train_dataloader(self):
@@ -172,15 +196,10 @@ class Frames(lightning.LightningDataModule):
             seed=3,
             shuffle=shuffle,
         )
-        sampler.set_epoch(self.trainer.current_epoch)  # loader workers fetch ahead
-        dtype = frames[0].positions.dtype
-        return DataLoader(
-            frames,
-            batch_sampler=sampler,
-            collate_fn=lambda items: (
-                AtomicGraph.batch(items) if items else AtomicGraph.empty(dtype)
-            ).with_tables(),
-            num_workers=self.num_workers,
+        if shuffle:
+            go_on(sampler, self.trainer)
+        return make_loader(
+            frames, sampler, max_edges=self.max_edges, num_workers=self.num_workers
         )
 
 
@@ -207,5 +226,5 @@ def train(
         settings=TrainerSettings(max_epochs=max_epochs, **options),
         run_dir=Path(run_dir),
         callbacks=[CheckpointWriter(), *extra_callbacks],
-        checkpoint=checkpoint,
+        start=checkpoint and StartingPoint(checkpoint, read_checkpoint(checkpoint)),
     )

@@ -8,7 +8,6 @@ import torch
 from small_crystals import R_MAX, datamodule_of, isolated_atom, make_frame, without
 
 from mace_train.elements import ElementTable
-from mace_train.graph import AtomicGraph
 from mace_train.training.datamodule import MACEDataModule
 
 
@@ -25,13 +24,24 @@ def as_rank(datamodule, rank, world_size):
         global_rank=rank,
         num_devices=world_size,
         current_epoch=0,
+        lightning_module=None,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     return datamodule
 
 
 def places(loader):
-    return [batch.labels.frame_index.tolist() for batch in loader]
+    """Frames of each share."""
+    return [
+        [place for graph in share for place in graph.labels.frame_index.tolist()]
+        for share in loader
+    ]
+
+
+def whole(share):
+    """The only micro-batch of a share."""
+    (graph,) = share
+    return graph
 
 
 def flat(batches):
@@ -46,7 +56,9 @@ def test_every_training_frame_comes_once_an_epoch_in_an_order_of_its_own(tmp_pat
     loader.batch_sampler.sampler.set_epoch(1)
     second = places(loader)
     assert [len(batch) for batch in first] == [5, 5, 1]
-    assert sorted(flat(first)) == sorted(flat(second)) == datamodule.split.train.tolist()
+    assert (
+        sorted(flat(first)) == sorted(flat(second)) == datamodule.data.split.train.tolist()
+    )
     assert flat(first) != flat(second)
 
 
@@ -75,24 +87,36 @@ def test_ranks_validate_each_frame_exactly_once(tmp_path):
     datamodule = ready(tmp_path, frames, valid_fraction=0.5, valid_batch_size=2)
     shares = [places(as_rank(datamodule, rank, 3).val_dataloader()) for rank in range(3)]
     seen = sorted(flat(flat(shares)))
-    assert seen == datamodule.split.valid.tolist()
+    assert seen == datamodule.data.split.valid.tolist()
     assert len(seen) == 7
     assert len({len(share) for share in shares}) == 1
 
 
-def test_a_rank_without_frames_gets_an_empty_graph_with_labels(tmp_path):
+def test_a_rank_without_frames_gets_an_empty_share(tmp_path):
     datamodule = ready(tmp_path, [make_frame(i) for i in range(3)], valid_fraction=0.4)
     batches = [list(as_rank(datamodule, rank, 2).val_dataloader()) for rank in (0, 1)]
     sizes = sorted(batch.num_graphs for rank in batches for batch in rank)
     assert sizes == [0, 1]
-    assert all(batch.labels is not None for rank in batches for batch in rank)
+
+
+def test_max_edges_bounds_micro_batches_in_training_and_validation(tmp_path):
+    frames = [make_frame(i) for i in range(12)]
+    options = {"batch_size": 8, "valid_fraction": 0.5, "valid_batch_size": 6}
+    free = ready(tmp_path, frames, **options)
+    bound = max(graph.num_edges for graph in free.dataset("train"))
+    bounded = ready(tmp_path, frames, max_edges=2 * bound, **options)
+    for loader in ("train_dataloader", "val_dataloader"):
+        shares = list(getattr(bounded, loader)())
+        assert max(map(len, shares)) > 1
+        assert all(share.most_edges <= 2 * bound for share in shares)
+        assert places(shares) == places(getattr(free, loader)())
 
 
 def test_the_batch_of_a_rank_times_the_ranks_is_the_global_batch(tmp_path):
     frames = [make_frame(i) for i in range(12)]
     datamodule = ready(tmp_path, frames, batch_size=None, batch_size_per_rank=3)
-    assert datamodule.global_batch_size == 3
-    assert as_rank(datamodule, 0, 2).global_batch_size == 6
+    assert datamodule.batch_size_of(1) == 3
+    assert datamodule.batch_size_of(2) == 6
     with pytest.raises(ValueError, match=r"data.batch_size or data.batch_size_per_rank"):
         MACEDataModule(train="x.xyz", r_max=5.0, batch_size=None)
 
@@ -103,15 +127,14 @@ def test_a_batch_larger_than_the_training_set_is_cut_and_said(tmp_path, caplog):
     datamodule = ready(tmp_path, [make_frame(i) for i in range(5)], batch_size=64)
     batches = places(datamodule.train_dataloader())
     package.removeHandler(caplog.handler)
-    assert [len(batch) for batch in batches] == [len(datamodule.split.train)]
+    assert [len(batch) for batch in batches] == [len(datamodule.data.split.train)]
     assert "the global batch is cut from 64 to all 4 frames" in caplog.text
 
 
 def test_graphs_carry_the_asked_dtype_and_the_labels_of_their_frame(tmp_path):
     frames = [make_frame(i) for i in range(4)]
     datamodule = ready(tmp_path, frames, dtype="float32", valid_fraction=0.0)
-    batch = next(iter(datamodule.train_dataloader()))
-    assert isinstance(batch, AtomicGraph)
+    batch = whole(next(iter(datamodule.train_dataloader())))
     assert batch.positions.dtype == torch.float32
     energies = [frames[i].info["energy"] for i in batch.labels.frame_index]
     assert np.allclose(batch.labels.energy, energies, rtol=1e-6)
@@ -123,8 +146,8 @@ def test_worker_processes_change_nothing(tmp_path):
     alone = ready(tmp_path, frames, batch_size=2)
     helped = ready(tmp_path, frames, batch_size=2, num_workers=1)
     for mine, theirs in zip(alone.train_dataloader(), helped.train_dataloader()):
-        assert torch.equal(mine.positions, theirs.positions)
-        assert torch.equal(mine.edge_index, theirs.edge_index)
+        assert torch.equal(whole(mine).positions, whole(theirs).positions)
+        assert torch.equal(whole(mine).edge_index, whole(theirs).edge_index)
     assert helped.train_dataloader().persistent_workers
 
 
@@ -159,7 +182,9 @@ def test_a_written_split_is_read_back(tmp_path):
     assert len(json.loads((tmp_path / "split.json").read_text())["test"]) == 2
     again = ready(tmp_path, frames, seed=8, split_file=str(tmp_path / "split.json"))
     for name in ("train", "valid", "test"):
-        assert np.array_equal(getattr(first.split, name), getattr(again.split, name))
+        assert np.array_equal(
+            getattr(first.data.split, name), getattr(again.data.split, name)
+        )
 
 
 def test_splits_are_data_sets_and_an_absent_one_is_none(tmp_path):
@@ -167,7 +192,7 @@ def test_splits_are_data_sets_and_an_absent_one_is_none(tmp_path):
     assert len(datamodule.dataset("valid")) == 3
     assert datamodule.dataset("test") is None
     assert len(datamodule.train_sample(4)) == 4
-    assert set(datamodule.train_sample(4).indices) <= set(datamodule.split.train)
+    assert set(datamodule.train_sample(4).indices) <= set(datamodule.data.split.train)
 
 
 def test_no_validation_frames_make_no_loader(tmp_path):
@@ -186,8 +211,8 @@ def test_a_parent_decides_on_elements_and_cutoff(tmp_path):
     datamodule = datamodule_of(tmp_path, [make_frame(i) for i in range(4)])
     datamodule.use_parent(elements=ElementTable((1, 3, 8)), r_max=3.0)
     datamodule.setup()
-    assert datamodule.elements.symbols == ("H", "Li", "O")
-    batch = next(iter(datamodule.train_dataloader()))
+    assert datamodule.data.elements.symbols == ("H", "Li", "O")
+    batch = whole(next(iter(datamodule.train_dataloader())))
     vectors = batch.positions[batch.edge_index[1]] - batch.positions[batch.edge_index[0]]
     of_edge = batch.graph_index[batch.edge_index[0]]
     vectors = vectors + torch.einsum("ei,eij->ej", batch.unit_shifts, batch.cell[of_edge])

@@ -27,8 +27,9 @@ def test_the_losses_of_an_epoch_do_not_depend_on_how_it_is_cut(size):
     sums.begin_validation()
     for first in range(0, 11, size):
         prediction, batch, (values, counts) = _terms(FRAMES[first : first + size])
+        sums.clock.begin_step()
         sums.add_step(values, counts, num_frames=batch.num_graphs)
-        sums.end_step()
+        sums.clock.end_step()
         sums.add_validation(values, counts, prediction=prediction, graph=batch)
     prediction, batch, _ = _terms(FRAMES)
     expected = LOSS(prediction, batch).item()

@@ -3,6 +3,7 @@ import pytest
 from small_crystals import make_frame, store_of, without
 from test_predictions import predict
 
+from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.training.errors import Evaluation
 from mace_train.training.predictions import FramePrediction, Predictions
 
@@ -136,3 +137,20 @@ def test_details_are_plain_values(store):
         "worst_frames",
     }
     assert details["per_element_forces"][0]["element"] == "Li"
+
+
+def test_errors_are_told_by_head_where_there_are_several(tmp_path):
+    parts = [
+        store_of(tmp_path, [make_frame(10 * n + i) for i in range(2)], name=f"{n}.xyz")
+        for n in range(3)
+    ]
+    roles = [SetRole(0), SetRole(1), SetRole(0)]
+    store = MixedStore(parts, names="abc", roles=roles, heads=["pbe", "scan", "none"])
+    whole = evaluate(store, lambda n, e, f, s: (e + 4.0 * (n in (2, 3)), f, s))
+    assert list(whole.by_head) == ["pbe", "scan"]
+    assert whole.by_head["pbe"].results["num_frames"] == 4
+    assert whole.by_head["pbe"].results["energy_per_atom_mae"] == pytest.approx(
+        0, abs=1e-12
+    )
+    assert whole.by_head["scan"].results["energy_per_atom_mae"] == pytest.approx(1.0)
+    assert evaluate(parts[0], lambda n, e, f, s: (e, f, s)).by_head == {}

@@ -5,6 +5,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from small_crystals import R_MAX, lennard_jones, make_frame, small_model, store_of, without
 
 from mace_train.data.dataset import GraphDataset
+from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.training.evaluation import evaluate_calculator, evaluate_model
 
 
@@ -87,6 +88,30 @@ def test_a_head_gives_its_own_energies(store):
         for head in (0, 1)
     )
     assert not np.allclose(first, second)
+
+
+def test_frames_of_mixed_sets_are_evaluated_by_their_own_heads(store, tmp_path):
+    model = small_model(heads=("pbe", "r2scan"))
+    other = store_of(tmp_path, [make_frame(30), make_frame(31)], name="other.xyz")
+    mixed = MixedStore(
+        [store, other],
+        names=["a", "b"],
+        roles=[SetRole(0), SetRole(1)],
+        heads=["pbe", "r2scan"],
+    )
+    together = evaluate_model(model, graphs(mixed, [0, 8, 1]), batch_size=2)
+    alone = [
+        evaluate_model(model, graphs(part, places), head=head).predictions.energy
+        for head, (part, places) in enumerate([(store, [0, 1]), (other, [0])])
+    ]
+    expected = [alone[0][0], alone[1][0], alone[0][1]]
+    assert together.predictions.energy == pytest.approx(expected, rel=1e-12)
+    assert {
+        name: part.results["num_frames"] for name, part in together.by_head.items()
+    } == {
+        "pbe": 2,
+        "r2scan": 1,
+    }
 
 
 def test_a_calculator_that_made_the_labels_has_no_error(store):

@@ -7,13 +7,14 @@ import torch
 from pair_potential import PairPotential, make_frame
 
 from mace_train.graph import AtomicGraph
+from mace_train.micro_batches import MicroBatches
 from mace_train.training.guard import NonFiniteError, raise_non_finite
 
 
 def _message(batch) -> str:
     with pytest.raises(NonFiniteError) as caught:
         raise_non_finite(
-            batch,
+            MicroBatches.of(batch),
             PairPotential().double(),
             where="epoch 1, step 7",
             frame_name="set.xyz, frame {}".format,

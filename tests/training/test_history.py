@@ -51,3 +51,25 @@ def test_a_row_that_was_cut_short_is_dropped(tmp_path):
 
 def test_a_file_that_is_not_there_has_no_rows(tmp_path):
     assert History(tmp_path / "metrics.csv").rows() == []
+
+
+def test_a_file_of_an_older_version_is_read_and_gets_the_new_columns(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    older = [name for name in COLUMNS if not name.startswith("timing/")]
+    rows = [_row(0), _row(1), _row(2)]
+    lines = [older, *([row[name] for name in older] for row in rows)]
+    history.path.write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    missing = dict.fromkeys(name for name in COLUMNS if name.startswith("timing/"))
+    assert history.rows() == [row | missing for row in rows]
+    history.begin(2)
+    history.append(rows[2])
+    assert history.rows() == [rows[0] | missing, rows[1] | missing, rows[2]]
+
+
+def test_in_the_middle_of_an_epoch_the_rows_of_whole_ones_stay(tmp_path):
+    history = History(tmp_path / "metrics.csv")
+    history.begin(0)
+    for epoch in range(3):
+        history.append(_row(epoch))
+    history.begin(2)  # a run that goes on in epoch 2, whose row was there already
+    assert [row["epoch"] for row in history.rows()] == [0, 1]

@@ -185,11 +185,36 @@ def test_a_frame_weight_multiplies_all_terms_of_its_frame(model, loss):
     frames = [make_frame(index) for index in (0, 1, 3)]
     weights = torch.tensor([2.0, 0.5, 3.0], dtype=torch.float64)
     batch = AtomicGraph.batch(frames)
-    batch = replace(batch, labels=replace(batch.labels, frame_weight=weights))
+    by_property = weights[:, None].expand(3, 3)
+    batch = replace(batch, labels=replace(batch.labels, frame_weight=by_property))
     sums, counts = loss.terms(_predict(model, batch), batch)
     alone = torch.stack([loss.terms(_predict(model, f), f)[0] for f in frames])
     assert torch.allclose(sums, weights @ alone, rtol=TOLERANCE)
     assert counts.tolist() == [3, 3 * batch.num_nodes, 27]
+
+
+@by_kind
+def test_each_property_has_a_weight_of_its_own_in_a_set(model, loss):
+    frames = [make_frame(index) for index in (0, 1, 3)]
+    weights = torch.tensor(
+        [[2.0, 0.5, 3.0], [1.0, 1.0, 1.0], [0.1, 5.0, 0.7]], dtype=torch.float64
+    )
+    batch = AtomicGraph.batch(frames)
+    batch = replace(batch, labels=replace(batch.labels, frame_weight=weights))
+    sums, counts = loss.terms(_predict(model, batch), batch)
+    alone = torch.stack([loss.terms(_predict(model, f), f)[0] for f in frames])
+    assert torch.allclose(sums, (weights * alone).sum(dim=0), rtol=TOLERANCE)
+    assert counts.tolist() == [3, 3 * batch.num_nodes, 27]
+
+
+def test_the_weights_of_a_set_stand_before_huber_and_those_of_a_frame_inside(model):
+    frame = make_frame(0, weights=(2.0, 1.0, 1.0))
+    loss = UniversalLoss(forces_weight=0.0, stress_weight=0.0, huber_delta=0.3)
+    weights = torch.tensor([[5.0, 1.0, 1.0]], dtype=torch.float64)
+    graph = replace(frame, labels=replace(frame.labels, frame_weight=weights))
+    error = _errors(model, frame)[0]
+    expected = 5.0 * _huber(2.0 * error, 0.3).mean()
+    assert loss(_predict(model, graph), graph).item() == pytest.approx(expected, TOLERANCE)
 
 
 @by_kind

@@ -15,6 +15,7 @@ from pair_potential import (
     make_module,
     partly_labelled,
     train,
+    with_energy,
 )
 
 from mace_train.graph import AtomicGraph
@@ -71,7 +72,7 @@ class Recorded(Frames):
 
     def on_before_batch_transfer(self, batch, dataloader_idx):
         if self.trainer.training:
-            self.order.append(batch.labels.frame_index.tolist())
+            self.order.append([i for g in batch for i in g.labels.frame_index.tolist()])
         return batch
 
 
@@ -104,6 +105,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path, num_worker
         for key in ("mace_train", "state_dict", "optimizer_states", "epoch", "global_step"):
             _assert_equal(one[key], other[key], f"{name}/{key}")
     timing = ("seconds", "frames_per_second")
+    timing += ("timing/data", "timing/compute", "timing/communication")
     rows = [
         [{k: v for k, v in row.items() if k not in timing} for row in _rows(tmp_path / run)]
         for run in ("whole", "parts")
@@ -273,11 +275,8 @@ class SpoiledFromEpoch(Frames):
     first_epoch = 2
 
     def on_before_batch_transfer(self, batch, dataloader_idx):
-        spoiled = batch.labels.frame_index == 8
-        if self.trainer.current_epoch < self.first_epoch or not bool(spoiled.any()):
-            return batch
-        energy = torch.where(spoiled, math.nan, batch.labels.energy)
-        return replace(batch, labels=replace(batch.labels, energy=energy))
+        is_late = self.trainer.current_epoch >= self.first_epoch
+        return with_energy(batch, 8, math.nan) if is_late else batch
 
 
 def test_a_nan_stops_the_run_with_the_frames_and_keeps_the_last_good_checkpoint(tmp_path):

@@ -1,5 +1,6 @@
 """The optimizer's groups, clipping, warm-up, and the schedules, against torch's own."""
 
+import logging
 import math
 
 import pytest
@@ -216,6 +217,26 @@ def test_cosine_is_that_of_torch():
         assert schedule.learning_rate(0.2, epoch=epoch) == pytest.approx(expected)
         optimizer.step()
         plain.step()
+
+
+def test_a_longer_run_keeps_the_cosine_with_which_it_began(caplog):
+    caplog.set_level(logging.INFO, logger="mace_train")
+    begun, longer = CosineSchedule(num_epochs=8), CosineSchedule(num_epochs=20)
+    longer.load_state_dict(begun.state_dict())
+    for epoch in range(20):
+        rate = begun.learning_rate(0.2, epoch=epoch)
+        assert longer.learning_rate(0.2, epoch=epoch) == rate
+    assert "keeps its length of 8 epochs" in caplog.text
+    again = CosineSchedule(num_epochs=20)
+    again.load_state_dict(longer.state_dict())
+    assert again.num_epochs == 8
+
+
+def test_a_cosine_goes_on_from_a_checkpoint_of_an_older_version(caplog):
+    schedule = CosineSchedule(num_epochs=8)
+    schedule.load_state_dict({})
+    assert schedule.num_epochs == 8
+    assert not caplog.text
 
 
 def test_constant_keeps_the_rate():

@@ -4,6 +4,7 @@ import pytest
 from small_crystals import datamodule_of, make_frame, small_model, store_of, without
 from test_predictions import predict
 
+from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.training.errors import Evaluation
 from mace_train.training.report import Report, results_table, write_evaluation
 
@@ -96,3 +97,17 @@ def test_a_missing_label_is_a_dash_in_the_table(tmp_path):
     store = store_of(tmp_path, [without(make_frame(0), "forces", "stress")])
     lines = results_table({"test": Evaluation(predict(store), store)}).splitlines()
     assert lines[2].split() == ["test", "1", "4", "0.00", "0.00", *["-"] * 5]
+
+
+def test_heads_have_rows_of_their_own_in_results_and_table(tmp_path):
+    parts = [
+        store_of(tmp_path, [make_frame(seed)], name=f"{seed}.xyz") for seed in range(2)
+    ]
+    roles = [SetRole(0), SetRole(1)]
+    store = MixedStore(parts, names="ab", roles=roles, heads=["pbe", "scan"])
+    evaluation = Evaluation(predict(store, offset=0.1), store)
+    results = write_evaluation(tmp_path, {"valid": evaluation}, figures=False)
+    assert list(results) == ["valid", "valid/pbe", "valid/scan"]
+    assert [row["num_frames"] for row in results.values()] == [2, 1, 1]
+    details = json.loads((tmp_path / "errors.json").read_text())
+    assert details["valid/scan"]["worst_frames"][0]["source"] == "1.xyz"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made_checkpoints import DAMAGES, damage, write_checkpoint
 from pair_potential import Frames as ToyFrames
 from pair_potential import PairPotential, make_frame, make_module, train
 
@@ -36,6 +37,21 @@ def test_a_checkpoint_that_was_cut_short_is_refused_and_nothing_is_begun(
         train(make_module(), frames, tmp_path / "new", max_epochs=3, checkpoint=cut)
     assert "resume=never" in str(caught.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_is_named_with_the_whole_ones_beside_it(tmp_path, how):
+    for name, step in (("last", 30), ("last-1", 20), ("best", 10)):
+        write_checkpoint(tmp_path / f"{name}.ckpt", step=step)
+    damage(tmp_path / "last.ckpt", how)
+    damage(tmp_path / "best.ckpt", how)
+    with pytest.raises(
+        ValueError, match=r"cannot go on from .*last\.ckpt \(\d+ b"
+    ) as error:
+        read_checkpoint(tmp_path / "last.ckpt")
+    assert f"beside it: {tmp_path}/last-1.ckpt (step 20, 0 whole epochs). To" in str(
+        error.value
+    )
 
 
 def test_a_missing_file_is_named(tmp_path):

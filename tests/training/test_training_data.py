@@ -5,7 +5,12 @@ import pytest
 from small_crystals import R_MAX, datamodule_of, isolated_atom, make_frame, write_frames
 
 from mace_train.elements import ElementTable
-from mace_train.training.training_data import Parent, load_training_data, num_cores
+from mace_train.training.training_data import (
+    SPLIT_NAMES,
+    Parent,
+    load_training_data,
+    num_cores,
+)
 
 
 @pytest.fixture
@@ -20,7 +25,8 @@ def log(caplog):
 
 def load(tmp_path, frames, *, parent=None, **options):
     sources = datamodule_of(tmp_path, frames, **options).sources
-    return load_training_data(sources, r_max=R_MAX, parent=parent)
+    stores = {name: sources.open(name, r_max=R_MAX) for name in SPLIT_NAMES}
+    return load_training_data(sources, stores, r_max=R_MAX, parent=parent)
 
 
 def test_fractions_of_the_training_file_validate_and_test(tmp_path, log):

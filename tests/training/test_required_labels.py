@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from small_crystals import make_frame, store_of, without
+
+from mace_train.data.mixed_store import MixedStore, SetRole
+from mace_train.training.frame_set import FrameSet
+from mace_train.training.required_labels import require_labels
+
+ALL = {"energy": 1.0, "forces": 10.0, "stress": 100.0}
+
+
+@pytest.fixture
+def parts(tmp_path):
+    whole = [make_frame(i) for i in range(3)]
+    poor = [without(make_frame(10 + i), "stress") for i in range(2)]
+    return [
+        store_of(tmp_path, frames, name=name)
+        for name, frames in (("whole.xyz", whole), ("poor.xyz", poor))
+    ]
+
+
+def mixed(parts, *roles, heads=("mp", "mine")):
+    store = MixedStore(parts, names=["whole", "poor"], roles=roles, heads=heads)
+    return FrameSet.of_all(store)
+
+
+def test_one_set_is_checked_as_a_whole(parts):
+    require_labels(FrameSet.of_all(parts[0]), ALL)
+    with pytest.raises(ValueError, match="none of the 2 training frames"):
+        require_labels(FrameSet.of_all(parts[1]), ALL)
+
+
+def test_every_head_needs_every_label_of_the_loss(parts):
+    frames = mixed(parts, SetRole(0), SetRole(1))
+    require_labels(frames, ALL | {"stress": 0.0})
+    with pytest.raises(ValueError, match="head mine:") as error:
+        require_labels(frames, ALL)
+    assert "none of the 2 training frames has a label for stress" in str(error.value)
+    assert "stress_weight 0 in its sets of data.train" in str(error.value)
+
+
+def test_a_label_that_a_head_gives_no_weight_to_is_not_asked_for(parts):
+    require_labels(mixed(parts, SetRole(0), SetRole(1, stress_weight=0.0)), ALL)
+
+
+def test_sets_of_one_head_help_each_other_unless_their_weight_is_zero(parts):
+    require_labels(mixed(parts, SetRole(), SetRole(), heads=("Default",)), ALL)
+    silent = mixed(parts, SetRole(stress_weight=0.0), SetRole(), heads=("Default",))
+    with pytest.raises(ValueError, match="none of the 2 training frames") as error:
+        require_labels(silent, ALL)
+    assert "head" not in str(error.value)
+
+
+def test_frames_beyond_the_training_split_do_not_count(parts):
+    store = mixed(parts, SetRole(), SetRole(), heads=("Default",)).store
+    with pytest.raises(ValueError, match="label for stress"):
+        require_labels(FrameSet(store, np.array([3, 4])), ALL)
