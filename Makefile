@@ -47,7 +47,10 @@ parity: install  ## ours against mace-torch on the same data (makes an environme
 bench: install  ## time and memory of a step against mace-torch (about 20 minutes)
 	$(BIN)/python benchmarks/step.py
 
+bench-scale: install  ## balance, streaming, loading, opening, ranks and resume at full size
+	$(BIN)/python benchmarks/scale.py --data-dir $(DATA_DIR)
+
 clean:  ## remove environments, caches and build products (runs/ stays)
 	rm -rf $(VENV) .env-* build dist *.egg-info .pytest_cache .ruff_cache
 
-.PHONY: help install train format lint types test test-slow test-all check parity bench clean
+.PHONY: help install train format lint types test test-slow test-all check parity bench bench-scale clean
