@@ -145,11 +145,11 @@ def _check_arguments(sources: Sequence[Path], frames_per_shard: int, workers: in
 
 
 def _scanned(sources: Sequence[Path], *, stride: int, workers: int) -> list[Source]:
-    num_bytes = sum(path.stat().st_size for path in sources)
-    _log.info("looking through %d files, %.3g GB", len(sources), num_bytes / 1e9)
+    megabytes = sum(path.stat().st_size for path in sources) / 1e6
+    _log.info("looking through %d files, %.1f MB", len(sources), megabytes)
     scanned = scan_sources(sources, stride=stride, workers=workers)
     count = sum(source.num_frames for source in scanned)
-    _log.info("%d frames in %d files of frames", count, len(scanned))
+    _log.info("%d frames in %d files", count, len(scanned))
     return scanned
 
 

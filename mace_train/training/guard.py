@@ -147,7 +147,7 @@ def raise_non_finite(
     raise NonFiniteError(
         f"loss or gradient is NaN or infinite at {where}; {what} {shown}{more}. "
         "The step was not taken, and the last checkpoint, if there is one, holds the "
-        "weights of an epoch before. Look at the labels of these frames; if they are "
+        "weights of an earlier step. Look at the labels of these frames; if they are "
         "sound, lower optim.lr or optim.clip_norm."
     )
 
