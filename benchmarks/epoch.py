@@ -34,6 +34,8 @@ from mace_train.cli.allocator import describe_allocator, keep_freed_memory
 from mace_train.cli.command import run_overrides
 from mace_train.data.dataset import GraphDataset
 from mace_train.training.callbacks import CheckpointWriter, HistoryWriter
+from mace_train.training.gradients import BatchGradient
+from mace_train.training.loaders import ShareCollate
 from mace_train.training.module import MACEModule
 from mace_train.training.progress import ProgressReporter
 
@@ -41,16 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MODELS = ("mace_tiny", "mace_mp_small")
-STEPS = ("forward", "backward", "clip and optimizer")
+STEPS = ("gradient", "clip, optimizer and average")
 VALIDATION = "validation"
 ASKED = 0.95
 PARTS = (  # class, method, what its time is for
-    (MACEModule, "training_step", "forward"),
-    (MACEModule, "backward", "backward"),
-    (MACEModule, "optimizer_step", "clip and optimizer"),
-    (MACEModule, "on_train_batch_end", "average of the weights"),
+    (BatchGradient, "compute", "gradient"),
+    (MACEModule, "training_step", "clip, optimizer and average"),
     (GraphDataset, "__getitem__", "reading frames, neighbor lists"),
-    (GraphDataset, "collate", "collate"),
+    (ShareCollate, "__call__", "collate"),
     (MACEModule, "transfer_batch_to_device", "collate"),
     (MACEModule, "on_train_epoch_end", "metrics and log"),
     (HistoryWriter, "on_train_epoch_end", "metrics and log"),

@@ -19,6 +19,7 @@ from mace_train.cli.checks import cross_check
 from mace_train.cli.composition import Composition, compose_unchecked
 from mace_train.cli.problems import ConfigError, Problem, flatten
 from mace_train.cli.schema import check_group, root_schema
+from mace_train.cli.submit import RUN_HERE
 from mace_train.cli.values import MISSING
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     """
     config = composition.config
     _prefer_given_keys(config, composition.given_keys)
+    _drop_unused_job(config, composition.given_keys)
     plain, unresolved = _resolve(config)
     converted, wrong = check_group("", plain, root_schema(config_name))
     wrong_keys = {problem.key for problem in (*unresolved, *wrong)}
@@ -94,6 +96,20 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     if keeps_architecture:
         converted["model"] = {"backend": converted["model"]["backend"]}
     return converted
+
+
+def _drop_unused_job(config: DictConfig, given: set[str]) -> None:
+    """Where no job is asked for, what a preset wants of a job says nothing.
+
+    A preset that chooses ``submit=slurm`` stands in the command of its own job too.
+    """
+    job = config.get("submit")
+    if not isinstance(job, DictConfig) or job.get("_target_") != RUN_HERE:
+        return
+    with open_dict(config):
+        for name in [str(name) for name in job if name != "_target_"]:
+            if f"submit.{name}" not in given:
+                del job[name]
 
 
 def _is_right(key: str, wrong_keys: set[str]) -> bool:

@@ -10,13 +10,14 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mace_train.cli.command import INTERRUPTED, Interrupted
+from mace_train.cli.command import INTERRUPTED, Interrupted, is_first_rank
 from mace_train.training.interruption import Interruption
+from mace_train.training.stop_requests import TIME_LIMIT
 from mace_train.training.wishes import RunStoppedError
 
 if TYPE_CHECKING:
@@ -39,30 +40,33 @@ def ending_told(folder: RunFolder) -> Iterator[None]:
         Interrupted: If the run was stopped; the message says how to go on.
         ValueError: Instead of an error of torch that a user can cause.
     """
-    try:
-        with _signals_raised():
+    with _Signals() as signals:
+        try:
             yield
-    except RunStoppedError as error:
-        raise _interrupted(folder, str(error), error.exit_code) from None
-    except SIGTERMException:
-        raise _interrupted(folder, "terminated", TERMINATED) from None
-    except _SignalError as error:
-        asked = error.interruption
-        raise _interrupted(folder, str(asked), asked.exit_code) from None
-    except (KeyboardInterrupt, SystemExit) as error:
-        # Lightning turns Ctrl-C into an exit.
-        if isinstance(error, SystemExit) and not isinstance(
-            error.__context__, KeyboardInterrupt
-        ):
-            raise
-        raise _interrupted(folder, "interrupted", INTERRUPTED) from None
-    except torch.OutOfMemoryError as error:
-        told = _full_memory(error)
-        _note_failure(folder, told)
-        raise told from error
-    except Exception as error:
-        _note_failure(folder, error)
-        raise
+        except RunStoppedError as error:
+            signals.ignore()
+            raise _interrupted(folder, str(error), error.exit_code) from None
+        except SIGTERMException:
+            signals.ignore()
+            raise _interrupted(folder, "terminated", TERMINATED) from None
+        except _SignalError as error:
+            signals.ignore()
+            asked = error.interruption
+            raise _interrupted(folder, str(asked), asked.exit_code) from None
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Lightning turns Ctrl-C into an exit.
+            if isinstance(error, SystemExit) and not isinstance(
+                error.__context__, KeyboardInterrupt
+            ):
+                raise
+            raise _interrupted(folder, "interrupted", INTERRUPTED) from None
+        except Exception as error:
+            signals.ignore()
+            told = _told(error)
+            _note_failure(folder, told)
+            if told is error:
+                raise
+            raise told from error
 
 
 class _SignalError(BaseException):
@@ -73,43 +77,58 @@ class _SignalError(BaseException):
         self.interruption = interruption
 
 
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 end the run where it does not train: loading, reporting."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    process = os.getpid()
+class _Signals:
+    """Lets SIGTERM and SIGUSR1 end the run where it does not train: loading, reporting."""
 
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if os.getpid() == process:
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            names = [n for n in ("SIGTERM", "SIGUSR1") if hasattr(signal, n)]
+            numbers = [getattr(signal, name) for name in names]
+            self._before = {n: signal.signal(n, self._end) for n in numbers}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Other ranks have nothing left to do: a late signal must not make them look failed.
+        if is_first_rank():
+            for number, handler in self._before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+
+    def ignore(self) -> None:
+        """Let nothing disturb the last words; the run ends anyway."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if os.getpid() == self._process:
             raise _SignalError(Interruption(signal.Signals(number).name))
         signal.signal(number, signal.SIG_DFL)  # in a worker that was forked
         os.kill(os.getpid(), number)
 
-    numbers = [
-        getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
-    ]
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
 
 def _interrupted(folder: RunFolder, what: str, exit_code: int) -> Interrupted:
     """The message of a run that was stopped, whose state is noted."""
-    newest = folder.checkpoints.newest_whole()
-    if newest is None:
-        how = "before the first checkpoint; the same command begins anew"
+    try:
+        newest = folder.checkpoints.newest_whole()
+    except ValueError as error:
         folder.write_status("interrupted", reason=what)
+        return Interrupted(f"{what}; {error}", exit_code)
+    if newest is None:
+        folder.write_status("interrupted", reason=what)
+        how = "before the first checkpoint; the same command begins anew"
         return Interrupted(f"{what} {how}", exit_code)
-    epoch, step = newest.num_epochs, newest.step
-    folder.write_status("interrupted", reason=what, epoch=epoch, step=step)
+    where = {"epoch": newest.num_epochs, "step": newest.step}
+    if exit_code == TIME_LIMIT and newest.progress == folder.began_at:
+        reason = f"{what}, and no step was done since the start: a longer time is needed"
+        folder.write_status("failed", reason=reason, **where)
+        return Interrupted(reason, exit_code)
+    folder.write_status("interrupted", reason=what, **where)
     return Interrupted(
-        f"{what}; the same command goes on after step {step}, in epoch {epoch}, from "
-        f"{newest.path}",
+        f"{what}; the same command goes on after step {newest.step}, in epoch "
+        f"{newest.num_epochs}, from {newest.path}",
         exit_code,
     )
 
@@ -121,9 +140,11 @@ def _note_failure(folder: RunFolder, error: BaseException) -> None:
         folder.write_status("failed", reason=reason.splitlines()[0])
 
 
-def _full_memory(error: torch.OutOfMemoryError) -> ValueError:
+def _told(error: Exception) -> Exception:
+    """An error of torch that a user can cause in words for the user, others as they are."""
+    if not isinstance(error, torch.OutOfMemoryError):
+        return error
     return ValueError(
-        f"the memory is full even with one frame at a time: {str(error).splitlines()[0]} "
-        "Leave the largest frames out, or use a smaller model, dtype=float32 or a device "
-        "with more memory (estimate=true tells what is needed)"
+        f"the memory is full: {str(error).splitlines()[0]} Use a smaller model, "
+        "dtype=float32 or a device with more memory (estimate=true tells what is needed)"
     )

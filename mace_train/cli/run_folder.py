@@ -57,6 +57,7 @@ class RunFolder:
         self.status = path / "status.json"
         self.log = path / "log.txt"
         self._begun = path / ".begun"
+        self.began_at: tuple[int, int] | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,7 +86,9 @@ class RunFolder:
         Raises:
             ValueError: If the checkpoint at the path is damaged, or all of this run are.
         """
-        if resume == "auto" or self._begun_in_this_job():
+        if resume == "auto":
+            return self.checkpoints.newest_whole()
+        if self._begun_in_this_job() and self.checkpoints.candidates():
             return self.checkpoints.newest_whole()
         if resume == "never":
             return None
@@ -124,6 +127,7 @@ class RunFolder:
         """
         if not is_first_rank():
             return
+        self.began_at = None if start is None else start.progress
         if start is None:
             self._set_aside(config)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -100,10 +100,11 @@ def _run(
     with threads_for(backend):
         module = _module(config, datamodule, model, metadata=metadata)
         new = [] if start is None else [c for c in changes if c["step"] == start.step]
+        num_epochs = 0 if start is None else start.num_epochs
+        is_finished = num_epochs == settings.max_epochs and folder.best.is_file()
         folder.make_ready(config, start=start, changes=new)
         folder.write_status("running")
-        num_epochs = 0 if start is None else start.num_epochs
-        if num_epochs == settings.max_epochs and folder.best.is_file():
+        if is_finished:
             logger.info(
                 "this run is finished (%d epochs), so it is only reported; to train "
                 "longer, raise trainer.max_epochs; to train anew, set resume=never or "

@@ -159,8 +159,8 @@ class SlurmJob:
         Args:
             words: The training command, quoted for the shell; one line each.
             header: What the file is and how to send it.
-            name: The job's name.
-            output: Its log; ``%j`` is the job's number.
+            name: The job's name, as `quoted_option` gives it.
+            output: Its log, quoted alike; ``%j`` is the job's number.
             setup: Lines of shell before the training.
             locate: Lines of shell that set ``run_dir``.
             again: How to go on by hand, for inside double quotes of the shell.
@@ -181,7 +181,7 @@ class SlurmJob:
             settings = [line for line in settings if "--gpus-per-node" not in line]
         named = {"partition": self.partition, "account": self.account, "mem": self.mem}
         more = [
-            f"--{key}" if value is True else f"--{key}={value}"
+            f"--{key}" if value is True else f"--{key}={quoted_option(str(value))}"
             for key, value in (named | dict(self.options)).items()
             if value is not None
         ]
@@ -209,19 +209,23 @@ def script_template(job: SlurmJob, *, header: Sequence[str]) -> str:
     locate = [
         "# A requeued job keeps its number, and so the run its folder; name=... or",
         "# run_dir=... among the overrides choose another.",
-        'name="mptrj-${SLURM_JOB_ID}" run_dir=""',
+        'name="" run_dir=""',
         'for word in "$@"; do',
+        '    value="${word#*=}"',
+        "    value=${value#[\\'\\\"]} value=${value%[\\'\\\"]}  # those quotes are Hydra's",
         '    case "${word}" in',
-        '    name=*) name="${word#name=}" ;;',
-        '    run_dir=*) run_dir="${word#run_dir=}" ;;',
+        "    name=auto) ;;",
+        '    name=*) name="${value}" ;;',
+        '    run_dir=*) run_dir="${value}" ;;',
         "    esac",
         "done",
+        '[[ -n ${name} ]] || set -- "$@" name="${name:=mptrj-${SLURM_JOB_ID}}"',
         'run_dir="${run_dir:-runs/${name}}"',
     ]
     words = [
         "mace-train",
         "model=mace_mp_medium data=mptrj data.train=shards/mptrj trainer=slurm",
-        '"$@" name="${name}" run_dir="${run_dir}"',
+        '"$@"',
     ]
     return job.render(
         words,
@@ -244,7 +248,17 @@ def quoted(words: Sequence[str]) -> list[str]:
     return [shlex.quote(word) for word in words]
 
 
+def quoted_option(value: str) -> str:
+    r"""A value as sbatch reads it back from a line of the file.
+
+    >>> quoted_option("gpu"), quoted_option("two words # x")
+    ('gpu', '"two words # x"')
+    """
+    escaped = re.sub(r'(["\\])', r"\\\1", value)
+    return f'"{escaped}"' if re.search(r"[\s#'\"\\]", value) or not value else value
+
+
 def _aligned(line: str) -> str:
-    """A line whose comment begins in one column with the others'."""
-    option, separator, comment = line.partition("  # ")
-    return f"{option:<{_COMMENT_COLUMN}}# {comment}" if separator else line
+    """A line whose comment, outside of quotes, begins in one column with the others'."""
+    parts = re.fullmatch(r'((?:"(?:\\.|[^"\\])*"|[^"])*?)  # (.*)', line)
+    return f"{parts[1]:<{_COMMENT_COLUMN}}# {parts[2]}" if parts else line

@@ -5,19 +5,22 @@ Floor 4, the standard library only: on a login node the answer comes at once.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mace_train.cli.slurm_job import SlurmJob, quoted
+from mace_train.cli.slurm_job import SlurmJob, quoted, quoted_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SLURM_JOB = "mace_train.cli.slurm_job.SlurmJob"
+RUN_HERE = "mace_train.cli.submit.RunHere"
 
 
 class RunHere:
@@ -45,17 +48,19 @@ def submit(config: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     job = _job(config)
     script = Path(job.script)
     sending = f"sbatch {shlex.quote(job.script)}"
-    text = job.render(
+    log = Path(config["run_dir"].replace("%", "%%")) / "slurm-%j.log"
+    others = {k: v for k, v in job.options.items() if k != "dependency"}
+    text = replace(job, options=others).render(
         _command(config, words),
         header=_header(words, sending),
-        name=_option(config["name"]),
-        output=_option(f"{Path(config['run_dir']) / 'slurm-%j.log'}"),
+        name=quoted_option(config["name"]),
+        output=quoted_option(str(log)),
         setup=_setup(job),
         locate=[f"run_dir={shlex.quote(config['run_dir'])}"],
-        again=sending,
+        again=re.sub(r'([$`"\\])', r"\\\1", sending),
         options=[
-            f"--chdir={_option(str(Path.cwd()))}  # where relative paths begin",
-            "--dependency=singleton  # waits while an earlier job of this name is there",
+            f"--chdir={quoted_option(str(Path.cwd()))}  # where relative paths begin",
+            f"--dependency={_dependency(job)}  # singleton waits for jobs of this name",
         ],
     )
     Path(config["run_dir"]).mkdir(parents=True, exist_ok=True)
@@ -67,18 +72,22 @@ def submit(config: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
 
 
 def job_overrides(config: dict[str, Any], words: Sequence[str]) -> list[str]:
-    """The words of a command line for the job: without ``submit``, with a fixed name.
+    """The words of a command line for the job: ``submit=none``, with a fixed name.
+
+    ``submit=none`` stands against a preset of the user that chooses ``submit=slurm``.
 
     Args:
         config: Checked.
         words: The command line without the program's name.
     """
+    named = [word for word in words if _key(word) == "name" and _is_fixed(word)]
     kept = [word for word in words if _key(word) != "name" and not _is_submit(word)]
     keys = {_key(word) for word in kept}
     added = [] if "trainer" in keys else ["trainer=slurm"]
     if not _job(config).on_gpus and "trainer.accelerator" not in keys:
         added.append("trainer.accelerator=cpu")
-    return [*kept, *added, f"name={config['name']}"]
+    name = named[-1:] or [f"name={_hydra_value(config['name'])}"]
+    return [*kept, *added, *name, "submit=none"]
 
 
 def _job(config: dict[str, Any]) -> SlurmJob:
@@ -102,6 +111,33 @@ def _is_submit(word: str) -> bool:
     return _key(word).split(".")[0] == "submit"
 
 
+def _is_fixed(word: str) -> bool:
+    """Whether a word gives the run the same name whenever the job starts."""
+    return "${" not in word and word.partition("=")[2] != "auto"
+
+
+def _hydra_value(text: str) -> str:
+    """A text as Hydra reads it back from an override: in quotes unless it is plain.
+
+    >>> _hydra_value("mptrj-4a5b"), _hydra_value("run (1)"), _hydra_value("null")
+    ('mptrj-4a5b', "'run (1)'", "'null'")
+    """
+    words = ("null", "true", "false", "nan", "inf", "auto")
+    if re.fullmatch(r"[A-Za-z][\w.-]*", text, re.ASCII) and text.lower() not in words:
+        return text
+    escaped = re.sub(
+        r"(\\*)('|$)", lambda end: end[1] * 2 + end[2].replace("'", r"\'"), text
+    )
+    return f"'{escaped}'"
+
+
+def _dependency(job: SlurmJob) -> str:
+    """The user's dependency and ours, that no two jobs of one run train at once."""
+    given = str(job.options.get("dependency", "singleton"))
+    whole = given if "singleton" in given.split(",") else f"{given},singleton"
+    return quoted_option(whole)
+
+
 def _setup(job: SlurmJob) -> list[str]:
     """Lines that make ``mace-train`` known to the job's shell."""
     if job.setup != "auto":
@@ -116,11 +152,6 @@ def _header(words: Sequence[str], sending: str) -> list[str]:
     given = [word.removeprefix("++") if _is_submit(word) else word for word in words]
     command = shlex.join(["mace-train", *given]).replace("\n", " ")
     return [f"Rendered by: {command}", "", f"    {sending}"]
-
-
-def _option(value: str) -> str:
-    """A value as sbatch reads it from a line of the file."""
-    return f'"{value}"' if any(letter in value for letter in " #'") else value
 
 
 def _send(script: Path) -> str:

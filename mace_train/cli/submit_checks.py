@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mace_train.cli.checked import Values
 
 _MEMORY = re.compile(r"\d+[KMGT]?")
+_UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 _OWN_OPTIONS = {
     "nodes": "submit.nodes",
     "gpus-per-node": "submit.gpus_per_node",
@@ -31,6 +32,9 @@ _OWN_OPTIONS = {
     "account": "submit.account",
     "mem": "submit.mem",
     "signal": "submit.signal_seconds",
+    "output": "run_dir, where SLURM's log goes",
+    "job-name": "name",
+    "open-mode": "submit=slurm, since a requeued job goes on in its log",
     "chdir": "the folder that you submit from",
     "no-requeue": "submit.max_requeues=0",
     "array": "one command for each run, or -m",
@@ -53,6 +57,7 @@ def slurm_job(values: Values) -> Iterator[Problem]:
     if not values.has("submit.send"):
         return
     yield from _limits(values)
+    yield from _texts(values)
     yield from _options(values)
     yield from _devices(values)
     yield from _ranks(values)
@@ -82,14 +87,36 @@ def _limits(values: Values) -> Iterator[Problem]:
         )
 
 
+def _texts(values: Values) -> Iterator[Problem]:
+    """What a line of the sbatch file cannot carry."""
+    for key in ("name", "run_dir", "submit.partition", "submit.account"):
+        text = values.get(key)
+        if isinstance(text, str) and _UNWRITABLE.search(text):
+            message = f'{text!r} cannot stand in an sbatch file: no ", \\ or end of line'
+            yield Problem(key, message)
+
+
 def _options(values: Values) -> Iterator[Problem]:
     for name, value in values.within("submit.options").items():
         if name in _OWN_OPTIONS:
             message = f"--{name} is set by {_OWN_OPTIONS[name]}"
             yield Problem(f"submit.options.{name}", message)
-        elif not isinstance(value, (str, int)) or value is False or "\n" in str(value):
-            message = f"{value!r} is not allowed; allowed: a text, an integer or true"
+        elif (
+            not isinstance(value, (str, int))
+            or value is False
+            or _UNWRITABLE.search(str(value))
+        ):
+            message = (
+                f'{value!r} is not allowed; allowed: a text without ", \\ and end of line, '
+                "an integer or true"
+            )
             yield Problem(f"submit.options.{name}", message)
+        elif name == "dependency" and (value is True or "?" in str(value)):
+            message = (
+                f"{value!r} cannot be joined with singleton, which keeps two jobs of one "
+                "run apart; allowed: conditions that must all hold, as afterok:12,after:13"
+            )
+            yield Problem("submit.options.dependency", message)
 
 
 def _devices(values: Values) -> Iterator[Problem]:

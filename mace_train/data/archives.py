@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import posixpath
 import re
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mace_train.data.byte_streams import UNPACKING_ERRORS
 from mace_train.data.frame_source import FrameFile
@@ -23,6 +26,8 @@ ARCHIVE_SUFFIXES = (
 )
 FRAME_SUFFIXES = (".extxyz", ".xyz")
 
+_Entry = TypeVar("_Entry")
+_log = logging.getLogger(__name__)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -71,7 +76,8 @@ def natural_order(name: str) -> tuple[str | int, ...]:
 
 def _zip_members(path: Path) -> list[FrameFile]:
     with zipfile.ZipFile(path) as archive:
-        found = [info for info in archive.infolist() if _holds_frames(info.filename)]
+        entries = [info for info in archive.infolist() if _holds_frames(info.filename)]
+    found = _last_of_each(path, [(info.filename, info) for info in entries])
     for info in found:
         if info.flag_bits & 1 or info.compress_type not in _METHODS:
             raise ValueError(
@@ -83,18 +89,31 @@ def _zip_members(path: Path) -> list[FrameFile]:
 
 
 def _tar_members(path: Path) -> list[FrameFile]:
-    members = []
+    members: list[tuple[str, FrameFile]] = []
     archive: Any
     with tarfile.open(path) as archive:
         for info in archive:
             if info.isfile() and _holds_frames(info.name):
-                members.append(
-                    FrameFile(
-                        path, member=info.name, begin=info.offset_data, size=info.size
-                    )
-                )
+                begin, size = info.offset_data, info.size
+                file = FrameFile(path, member=info.name, begin=begin, size=size)
+                members.append((info.name, file))
             archive.members = []  # else all headers stay in memory
-    return members
+        archive.fileobj.seek(archive.offset)
+        # Python takes a header that makes no sense for the end, which is a block of zeros.
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no header of a member at byte {archive.offset}")
+    return _last_of_each(path, members)
+
+
+def _last_of_each(path: Path, entries: Iterable[tuple[str, _Entry]]) -> list[_Entry]:
+    """Entries by their names; of a name that comes again the last, as when unpacked."""
+    last: dict[str, _Entry] = {}
+    for name, entry in entries:
+        place = posixpath.normpath(name.lstrip("/"))
+        if last.pop(place, None) is not None:
+            _log.warning("%s holds %s several times: the last one is read", path, place)
+        last[place] = entry
+    return list(last.values())
 
 
 def _holds_frames(name: str) -> bool:

@@ -113,8 +113,9 @@ def _iread(path: Path, start: int, stop: int | None) -> Iterator[Atoms]:
     Raises:
         BrokenFileError: If ASE cannot read on.
     """
-    name = filetype(str(path))
+    name = ""
     try:
+        name = filetype(str(path))
         yield from ase.io.iread(
             str(path),
             index=slice(start or None, stop),  # a file of one frame takes no start
@@ -123,9 +124,10 @@ def _iread(path: Path, start: int, stop: int | None) -> Iterator[Atoms]:
             do_not_split_by_at_sign=True,
         )
     except Exception as error:  # ASE's readers raise whatever they meet
+        form = name or "no form it knows"
         raise BrokenFileError(
             "and all that follow cannot be read",
             cure="The file is damaged, or its calculation did not finish: mend or "
             "remove it.",
-            detail=f"as {name}, ASE says {type(error).__name__}: {error}",
+            detail=f"as {form}, ASE says {type(error).__name__}: {error}",
         ) from error

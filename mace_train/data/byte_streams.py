@@ -62,11 +62,19 @@ def open_packed(path: Path) -> Any:
 
 
 def checksum(file: FrameFile) -> str:
-    """The sha256 of a file as it lies on disk, or of an unpacked member."""
+    """The sha256 of a file as it lies on disk, or of an unpacked member.
+
+    Of a member that cannot be unpacked, it is that of what can be and of its entry.
+    """
     digest = hashlib.sha256()
-    with open_stream(file) if file.member else file.path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
+    try:
+        with open_stream(file) if file.member else file.path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except UNPACKING_ERRORS:
+        if not file.member:
+            raise
+        digest.update(_entry(file).encode())
     return digest.hexdigest()
 
 
@@ -74,6 +82,14 @@ def close_kept_stream() -> None:
     """Close the stream that waits for being read on."""
     while _kept:
         _kept.pop()[1].close()
+
+
+def _entry(file: FrameFile) -> str:
+    """What an archive says of a member's bytes."""
+    if file.size is not None:  # in a tar
+        return f"{file.begin} {file.size}"
+    info = _archive(file.path, os.getpid()).getinfo(file.member)
+    return f"{info.CRC} {info.file_size}"
 
 
 def _window(path: Path, member: str, begin: int, end: int | None) -> io.BufferedReader:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
 from mace_train.data.archives import FRAME_SUFFIXES, archive_members, is_archive
-from mace_train.data.ase_database import LMDB_SUFFIX
+from mace_train.data.ase_database import LMDB_SUFFIX, is_of_another_program
 from mace_train.data.ase_files import ase_format
 from mace_train.data.byte_streams import PACKED_SUFFIXES
 from mace_train.data.frame_source import Form, FrameFile
@@ -14,6 +15,8 @@ from mace_train.data.mptrj_json import is_mptrj_json
 
 SHARD_SUFFIXES = (".h5", ".hdf5")
 DATABASE_SUFFIXES = (".db", LMDB_SUFFIX)
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal[
     "shards",
@@ -48,22 +51,11 @@ def is_shard(path: Path) -> bool:
 
 def kind_in_folder(path: Path) -> Kind:
     """What a file found in a folder holds; empty if it is not taken unless it is named."""
-    lower = path.name.lower()
-    packing = next((end for end in PACKED_SUFFIXES if lower.endswith(end)), "")
-    unpacked = lower.removesuffix(packing)
-    if unpacked.endswith(FRAME_SUFFIXES):
-        return "extended XYZ"
-    if lower.endswith(SHARD_SUFFIXES):
-        return "shards"
-    if is_archive(path):
-        return "archive"
-    if lower.endswith(DATABASE_SUFFIXES):
-        return "ASE database"
-    if lower.endswith(".traj") or unpacked in _RUN_FILES:
-        return "file that ASE reads"
-    if unpacked.endswith(".json") and is_mptrj_json(path):
-        return "MPtrj's JSON"
-    return ""
+    kind = _usual_kind(path)
+    if kind == "ASE database" and is_of_another_program(path):
+        _log.warning("%s passed over: it is no ASE database", path)
+        return ""
+    return kind
 
 
 def kind_of_named(path: Path) -> Kind:
@@ -72,7 +64,7 @@ def kind_of_named(path: Path) -> Kind:
     Raises:
         ValueError: If it is nothing that can be read; the message says what to do.
     """
-    kind = kind_in_folder(path)
+    kind = _usual_kind(path)
     if kind:
         return kind
     if path.suffix.lower() not in _CURES and (name := ase_format(path)):
@@ -97,3 +89,23 @@ def frame_files(path: Path) -> list[FrameFile]:
     if kind == "archive":
         return archive_members(path)
     return [FrameFile(path, _FORM_BY_KIND[kind])]
+
+
+def _usual_kind(path: Path) -> Kind:
+    """What a file holds if it is of a kind that is looked for; else empty."""
+    lower = path.name.lower()
+    packing = next((end for end in PACKED_SUFFIXES if lower.endswith(end)), "")
+    unpacked = lower.removesuffix(packing)
+    if unpacked.endswith(FRAME_SUFFIXES):
+        return "extended XYZ"
+    if lower.endswith(SHARD_SUFFIXES):
+        return "shards"
+    if is_archive(path):
+        return "archive"
+    if lower.endswith(DATABASE_SUFFIXES):
+        return "ASE database"
+    if lower.endswith(".traj") or unpacked in _RUN_FILES:
+        return "file that ASE reads"
+    if unpacked.endswith(".json") and is_mptrj_json(path):
+        return "MPtrj's JSON"
+    return ""

@@ -46,7 +46,7 @@ class FrameFile:
     @property
     def full_path(self) -> Path:
         """The path, with that inside the archive behind it."""
-        return self.path / self.member if self.member else self.path
+        return self.path / self.member.lstrip("/") if self.member else self.path
 
     def __str__(self) -> str:
         return str(self.full_path)

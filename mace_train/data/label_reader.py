@@ -176,7 +176,10 @@ def _is_number(value: object) -> bool:
 
 def _symmetric_tensor(key: str, value: object) -> np.ndarray:
     """A 3x3 tensor from six numbers in ASE's order (xx yy zz yz xz xy), nine, or 3x3."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise _not_a_number("stress", f"{key}={value!r}") from error
     if array.dtype.kind not in "if" or array.size not in (6, 9):
         raise _not_a_number("stress", f"{key}={value!r}")
     if array.size == 6:

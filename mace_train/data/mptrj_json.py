@@ -101,6 +101,8 @@ class MptrjJsonFormat:
                 for _ in range(damaged.num_frames):
                     yield index, _damaged(error)
                     index += 1
+                if end is not None and begin >= end:
+                    return
 
 
 def is_mptrj_json(path: Path) -> bool:

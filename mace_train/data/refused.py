@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -114,6 +115,6 @@ def _line(*values: object) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file so that it is there wholly or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     temporary.replace(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def noted_scan(
     except (OSError, ValueError, TypeError):
         pass  # there are none, or those of another program
     sources = scan()
-    temporary = folder / f".{_NAME}.{os.getpid()}"
+    temporary = folder / f".{_NAME}.{socket.gethostname()}.{os.getpid()}.tmp"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(fingerprint) + "\n")
         file.writelines(json.dumps(_values(source)) + "\n" for source in sources)

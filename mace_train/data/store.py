@@ -271,7 +271,11 @@ class FrameStore:
         if len(sums) == len(dict(sums)) <= _MAX_NAMED_SOURCES:
             return dict(sums)
         together = "\n".join(f"{value} {name}" for name, value in sums)
-        return {f"{len(sums)} files": hashlib.sha256(together.encode()).hexdigest()}
+        return {
+            f"{len(sums)} files": hashlib.sha256(
+                together.encode(errors="surrogateescape")
+            ).hexdigest()
+        }
 
     def describe(self, place: int) -> str:
         """A frame's name in messages: ``mptrj.extxyz, frame 812, Li4O2``."""

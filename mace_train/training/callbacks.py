@@ -134,7 +134,7 @@ class CheckpointWriter(EpochCallback):
                 best.epoch,
                 _folder(trainer).path,
             )
-            best.loss, best.epoch = math.inf, None
+            best.loss, best.epoch, best.num_since = math.inf, None, 0
 
     def on_train_batch_end(
         self,

@@ -207,20 +207,20 @@ def open_sets(
     roles = [one.role(heads) for one in sets]
     if len(heads) == 1 and roles == [ONLY_SET]:
         return parts[0]
-    set_by_file: dict[tuple[str, str], str] = {}
+    set_by_sha256: dict[str, str] = {}
     for one, part in zip(sets, parts):
         files = {
-            (source["name"], source["sha256"])
+            source["sha256"]: source["name"]
             for shard in part.shards
             for source in shard.sources
         }
-        for file in sorted(files & set_by_file.keys()):
+        for sha256 in sorted(files.keys() & set_by_sha256.keys(), key=files.__getitem__):
             raise ValueError(
-                f"{file[0]} is in the sets {set_by_file[file]} and {one.name}: its frames "
-                "would count twice, and could be on both sides of a split. Name it in one "
-                "set, and let weight say how much it counts"
+                f"{files[sha256]} is in the sets {set_by_sha256[sha256]} and {one.name}: "
+                "its frames would count twice, and could be on both sides of a split. Name "
+                "it in one set, and let weight say how much it counts"
             )
-        set_by_file |= dict.fromkeys(files, one.name)
+        set_by_sha256 |= dict.fromkeys(files, one.name)
     names = [one.name for one in sets]
     return MixedStore(parts, names=names, roles=roles, heads=heads)
 

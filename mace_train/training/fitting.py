@@ -7,6 +7,7 @@ Floor 3.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from mace_train.training.child_ranks import adopt_children
 from mace_train.training.failure_watch import FailureWatch
 from mace_train.training.interruption import Interruptions
-from mace_train.training.ranks import is_first
+from mace_train.training.launch import rank_of
 from mace_train.training.run_time import RunTime, find_end
 from mace_train.training.stop_requests import StopRequests
 from mace_train.training.wishes import RunStoppedError
@@ -86,7 +87,7 @@ def fit(
             run_dir,
             callbacks=[
                 RankWatcher(watch),
-                StopRequests(Interruptions(speaks=is_first()), run_time),
+                StopRequests(Interruptions(speaks=rank_of(os.environ) == 0), run_time),
                 *callbacks,
             ],
             loggers=loggers,

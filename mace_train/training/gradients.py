@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -21,17 +21,22 @@ from mace_train.training.loss import total_loss
 from mace_train.training.ranks import is_distributed, sum_over_ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import Tensor, nn
 
     from mace_train.graph import AtomicGraph
     from mace_train.micro_batches import MicroBatches
+    from mace_train.model.derivatives import Prediction
     from mace_train.model.mace import MACE
     from mace_train.training.loss import Loss
     from mace_train.training.step_clock import StepClock
     from mace_train.training.wishes import Wishes
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,18 @@ class BatchTerms:
     sums: Float[Tensor, " 3"]
     counts: Float[Tensor, " 3"]
     is_bad: Tensor
+
+
+class FrameTooLargeError(ValueError):
+    """A single frame does not fit into memory."""
+
+    def __init__(self, graph: AtomicGraph, error: Exception) -> None:
+        super().__init__(
+            f"the memory is full with one frame of {graph.num_nodes} atoms and "
+            f"{graph.num_edges} edges: {str(error).splitlines()[0]} Leave such frames out, "
+            "or use a smaller model, dtype=float32 or a device with more memory "
+            "(estimate=true tells what is needed)"
+        )
 
 
 class BatchGradient:
@@ -74,7 +91,7 @@ class BatchGradient:
             clock: Told what is communication.
 
         Raises:
-            torch.OutOfMemoryError: If a single frame does not fit.
+            FrameTooLargeError: If a single frame does not fit.
         """
         device = next(self.model.parameters()).device
         counts = torch.zeros(3, dtype=torch.float64, device=device)
@@ -92,44 +109,77 @@ class BatchGradient:
     def _add_up(
         self, share: MicroBatches, *, loss: Loss, totals: Float[Tensor, " 3"]
     ) -> Float[Tensor, " 3"]:
-        """Add up the gradients of the parts; begin anew with smaller ones if need be."""
-        while True:
+        """Add up the gradients of the parts."""
+
+        def add_part(graph: AtomicGraph) -> Tensor:
+            prediction = self.model(
+                graph,
+                compute_forces=loss.forces_weight > 0,
+                compute_stress=loss.stress_weight > 0,
+            )
+            sums, _ = loss.terms(prediction, graph)
+            total_loss(sums, totals).backward()
+            return sums.detach()
+
+        def forget() -> None:
             for parameter in self.model.parameters():
                 parameter.grad = None
-            sums = totals.new_zeros(3, dtype=next(self.model.parameters()).dtype)
+
+        parts = self.over_parts(share, add_part, begin=forget)
+        nothing = totals.new_zeros(3, dtype=next(self.model.parameters()).dtype)
+        return torch.stack([nothing, *parts]).sum(dim=0)
+
+    def predict(self, share: MicroBatches) -> list[tuple[AtomicGraph, Prediction]]:
+        """Micro-batches of a share with energies, forces and stresses, for validation."""
+        return self.over_parts(
+            share,
+            lambda graph: (
+                graph,
+                self.model(graph, compute_forces=True, compute_stress=True),
+            ),
+        )
+
+    def over_parts(
+        self,
+        share: MicroBatches,
+        work: Callable[[AtomicGraph], Result],
+        *,
+        begin: Callable[[], None] = lambda: None,
+    ) -> list[Result]:
+        """Do something with each micro-batch; anew with smaller ones if memory is full.
+
+        Args:
+            share: Cut into micro-batches of `max_edges`.
+            work: Takes one of them.
+            begin: Called before the first, each time.
+
+        Raises:
+            FrameTooLargeError: If a single frame does not fit.
+        """
+        while True:
+            begin()
+            results: list[Result] = []
             too_many = None
             for graph in share.within(self.max_edges):
                 try:
-                    sums += self._add_part(graph, loss=loss, totals=totals)
-                except torch.OutOfMemoryError:
+                    results.append(work(graph))
+                except torch.OutOfMemoryError as error:
                     if graph.num_graphs == 1:
-                        raise
+                        raise FrameTooLargeError(graph, error) from error
                     too_many = graph.num_edges
                     break
             if too_many is None:
-                return sums
+                return results
             # Only here, where the error is forgotten, is the memory free that it held.
+            results.clear()
             self._take_smaller_parts(too_many)
-
-    def _add_part(
-        self, graph: AtomicGraph, *, loss: Loss, totals: Float[Tensor, " 3"]
-    ) -> Float[Tensor, " 3"]:
-        """Add the gradient of a micro-batch; gives its `Loss.terms`."""
-        prediction = self.model(
-            graph,
-            compute_forces=loss.forces_weight > 0,
-            compute_stress=loss.stress_weight > 0,
-        )
-        sums, _ = loss.terms(prediction, graph)
-        total_loss(sums, totals).backward()
-        return sums.detach()
 
     def _take_smaller_parts(self, num_edges: int) -> None:
         """Halve the bound after a micro-batch of so many edges did not fit."""
         self.max_edges = num_edges // 2
         logger.warning(
-            "the memory is full: data.max_edges is %d from now on, and the step is done "
-            "again; its result does not depend on it",
+            "the memory is full: data.max_edges is %d from now on, and the batch is done "
+            "again; no result depends on it",
             self.max_edges,
         )
         if torch.cuda.is_available():

@@ -29,6 +29,7 @@ _MEANINGS = {
 _SIGNALS = tuple(
     getattr(signal, name) for name in _MEANINGS if hasattr(signal, name)
 )  # SIGUSR1 is not known everywhere
+_WORKER_OUTLIVES = 60  # seconds
 _AFTER_STEP = b"\nsaving and ending after this step; Ctrl-C again ends at once\n"
 
 
@@ -122,11 +123,13 @@ class Interruptions:
 
 
 def leave_signals_to_rank(worker: int) -> None:  # noqa: ARG001 - what a loader calls it with
-    """Let a loader's worker ignore Ctrl-C and SIGUSR1, which are for its rank.
+    """Let a loader's worker outlive signals that are for its rank, a ``worker_init_fn``.
 
-    A ``worker_init_fn``, for workers that are not forked: SLURM's SIGUSR1 may reach all
-    processes of a task, and would kill them.
+    SLURM and Ctrl-C may signal all processes of a task. The rank then still needs its
+    batches for the step after which it saves: SIGTERM ends a worker a minute later.
     """
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_OUTLIVES))

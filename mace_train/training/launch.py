@@ -68,11 +68,11 @@ def starter_of(environ: Mapping[str, str]) -> Starter:
     """Who started this process.
 
     ``torchrun`` counts inside a task of SLURM too. A shell or a batch script of SLURM is no
-    task, nor is anything in a job named ``bash`` or ``interactive``.
+    task, nor is the only one of a step in a job named ``bash`` or ``interactive``.
     """
     if "TORCHELASTIC_RUN_ID" in environ or "RANK" in environ:
         return "torchrun"
-    step = environ.get("SLURM_STEP_ID", environ.get("SLURM_STEPID", ""))
+    step = _step(environ)
     is_task = step.isdecimal() and int(step) < _FIRST_SPECIAL_STEP
     is_task = is_task or _number(environ, "SLURM_PROCID", 0) > 0
     return "srun" if is_task and not _is_interactive(environ) else "none"
@@ -206,7 +206,6 @@ def _srun_launch(environ: Mapping[str, str]) -> Launch:
             f"srun started {num_ranks} tasks on {num_nodes} nodes{spread}: each node must "
             "have the same number; use --ntasks-per-node instead of --ntasks"
         )
-    job = re.sub(r"\D", "", environ.get("SLURM_JOB_ID", "0"))[-4:] or "0"
     return Launch(
         starter="srun",
         rank=int(environ["SLURM_PROCID"]),
@@ -215,7 +214,7 @@ def _srun_launch(environ: Mapping[str, str]) -> Launch:
         num_ranks=num_ranks,
         num_nodes=num_nodes,
         address=environ.get("MASTER_ADDR") or first_node(environ[nodes_key]),
-        port=_number(environ, "MASTER_PORT", 15000 + int(job)),
+        port=_number(environ, "MASTER_PORT", _step_port(environ)),
     )
 
 
@@ -258,8 +257,24 @@ def first_node(nodes: str) -> str:
 
 
 def _is_interactive(environ: Mapping[str, str]) -> bool:
-    """Whether this is a shell that a user has opened in a job, as Lightning tells it."""
-    return environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    """Whether this is a shell that a user has opened in a job, as Lightning tells it.
+
+    Tasks that are started from such a shell inherit the job's name; several are no shell.
+    """
+    is_named = environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return is_named and _number(environ, "SLURM_STEP_NUM_TASKS", 1) == 1
+
+
+def _step(environ: Mapping[str, str]) -> str:
+    """The number of srun's step; empty without one."""
+    return environ.get("SLURM_STEP_ID", environ.get("SLURM_STEPID", ""))
+
+
+def _step_port(environ: Mapping[str, str]) -> int:
+    """A port that other jobs and other steps of this job on the same node seldom have."""
+    job = re.sub(r"\D", "", environ.get("SLURM_JOB_ID", ""))[-4:] or "0"
+    step = _step(environ)
+    return 15000 + (int(job) + 1009 * int(step if step.isdecimal() else 0)) % 10000
 
 
 def _first_of(environ: Mapping[str, str], *names: str) -> str:

@@ -200,8 +200,7 @@ class MACEModule(lightning.LightningModule):
 
     def validation_step(self, batch: MicroBatches, batch_idx: int) -> None:
         """Add a batch to the sums of the validation."""
-        for graph in batch.within(self.gradient.max_edges):
-            prediction = self.model(graph, compute_forces=True, compute_stress=True)
+        for graph, prediction in self.gradient.predict(batch):
             sums, counts = self.loss.terms(prediction, graph)
             self._sums.add_validation(sums, counts, prediction=prediction, graph=graph)
         self.wishes.hear(sum_over_ranks(self.wishes.numbers(self.device)))
@@ -257,6 +256,8 @@ class MACEModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is ours to a checkpoint; plain values and tensors, nothing pickled."""
+        if self._guard is not None:
+            self._guard.settle()  # of a bad step there is no checkpoint
         position = self.position
         loader: Any = self.trainer.train_dataloader
         position.num_batches = len(loader)

@@ -88,7 +88,7 @@ class ProgressReporter(EpochCallback):
         if not trainer.is_global_zero:
             return
         logger.info(HEADER)
-        self._began = self._last_line = time.monotonic()
+        self._began = self._epoch_began = self._last_line = time.monotonic()
         self._steps_done = 0
         if self.show_bar:
             self._bar = _Bar()

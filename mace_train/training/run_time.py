@@ -102,6 +102,11 @@ def find_end(
         return None
     if max_time != "auto":
         limit = parse_time(max_time)
+        if limit <= LEAST_MARGIN:
+            raise ValueError(
+                f"trainer.max_time={max_time} leaves no time to train: "
+                f"{LEAST_MARGIN:.0f} s are kept for saving and ending"
+            )
         return End(start + limit, f"trainer.max_time={max_time}")
     job = environment.get("SLURM_JOB_ID")
     if job is None:

@@ -39,7 +39,10 @@ class StopRequests(EpochCallback):
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Take the place of Lightning's handlers, which it has just installed."""
+        """Take the place of Lightning's handlers, which it has just installed.
+
+        When training ends, Lightning puts back those of before its own.
+        """
         self.interruptions.install()
 
     def on_train_batch_start(
@@ -92,21 +95,6 @@ class StopRequests(EpochCallback):
     ) -> None:
         """Tell the clock how long a validation takes."""
         self.run_time.took("validation", time.monotonic() - self._validation_began)
-
-    def on_train_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Leave signals to others again."""
-        self.interruptions.restore()
-
-    def on_exception(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        exception: BaseException,
-    ) -> None:
-        """The same where training ends before its time."""
-        self.interruptions.restore()
 
     def _ask(self, module: lightning.LightningModule, *, is_due: bool) -> None:
         assert isinstance(module, MACEModule)

@@ -132,3 +132,16 @@ def test_another_parent_is_another_run(tmp_path):
         (tmp_path / name).touch()
     names = {compose("train", [f"init_from={tmp_path / name}"])["name"] for name in "ab"}
     assert len(names) == 2
+
+
+def test_a_presets_wishes_for_a_job_are_dropped_where_none_is_asked_for(tmp_path):
+    preset = tmp_path / "experiment" / "big.yaml"
+    preset.parent.mkdir()
+    preset.write_text("# @package _global_\n# Big.\nsubmit:\n  nodes: 2\n")
+    here = compose("train", ["experiment=big"], config_dir=str(tmp_path))
+    assert list(here["submit"]) == ["_target_"]
+    words = ["experiment=big", "submit=slurm"]
+    assert compose("train", words, config_dir=str(tmp_path))["submit"]["nodes"] == 2
+    for word in ("submit.nodes=3", "++submit.nodes=3"):
+        with pytest.raises(ConfigError, match=r"submit\.nodes"):
+            compose("train", ["experiment=big", word], config_dir=str(tmp_path))

@@ -49,6 +49,7 @@ def start(overrides, cwd, *, pause=0.0, environment=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -132,7 +133,7 @@ def overrides(tiny_run, whole):
 @pytest.mark.parametrize("step", [1, 4, 7])
 def test_a_killed_run_goes_on_to_the_same_end(overrides, tmp_path, whole, step):
     folder = tmp_path / "run"
-    process = start(overrides, tmp_path, pause=0.3)
+    process = start(overrides, tmp_path, pause=1.0)
     wait_for_step(folder, process, step)
     process.kill()
     finish(process)
@@ -150,11 +151,11 @@ def test_a_killed_run_goes_on_to_the_same_end(overrides, tmp_path, whole, step):
 def test_a_signal_saves_after_the_step_and_ends(overrides, tmp_path, whole, sent, code):
     folder = tmp_path / "run"
     words = [*overrides, "checkpoint.every_steps=null"]
-    process = start(words, tmp_path, pause=0.3)
+    process = start(words, tmp_path, pause=1.0)
     while process.poll() is None and "frames/s" not in log_of(folder):
         time.sleep(0.05)
-    time.sleep(0.7)
-    process.send_signal(sent)
+    time.sleep(2.0)
+    os.killpg(process.pid, sent)  # its loader worker too, as SLURM does
     found, _, errors = finish(process)
     assert found == code, errors
     assert "the same command goes on after step" in errors

@@ -1,5 +1,6 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_a_failed_command_leaves_a_finished_run_finished(folder):
 
 
 def test_full_memory_is_explained(folder):
-    with pytest.raises(ValueError, match="even with one frame at a time: CUDA out"):
+    with pytest.raises(ValueError, match="the memory is full: CUDA out"):
         end_with(folder, torch.OutOfMemoryError("CUDA out of memory.\nmore"))
 
 
@@ -71,3 +72,38 @@ def test_an_exit_of_someone_else_passes(folder):
     with pytest.raises(SystemExit):
         end_with(folder, SystemExit(3))
     assert folder.state is None
+
+
+def test_the_last_words_are_not_disturbed_by_another_signal(folder, monkeypatch):
+    write = folder.write_status
+
+    def slow(*words, **more):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(*words, **more)
+
+    monkeypatch.setattr(folder, "write_status", slow)
+    with pytest.raises(Interrupted):
+        end_with(folder, RunStoppedError("the limit is near", 75))
+    assert folder.state == "interrupted"
+
+
+def test_a_limit_that_leaves_no_time_for_a_step_is_a_failure(folder, monkeypatch):
+    newest = SimpleNamespace(num_epochs=1, step=4, path="last.ckpt", progress=(4, 1))
+    monkeypatch.setattr(folder.checkpoints, "newest_whole", lambda: newest)
+    folder.began_at = (4, 1)
+    with pytest.raises(Interrupted, match="a longer time is needed"):
+        end_with(folder, RunStoppedError("the limit is near", 75))
+    assert folder.state == "failed"
+
+
+def test_where_no_checkpoint_is_whole_the_run_is_interrupted_all_the_same(
+    folder, monkeypatch
+):
+    def fail():
+        raise ValueError("no checkpoint can be gone on from")
+
+    monkeypatch.setattr(folder.checkpoints, "newest_whole", fail)
+    with pytest.raises(Interrupted, match="no checkpoint can be gone on from"):
+        end_with(folder, RunStoppedError("terminated", 143))
+    assert folder.state == "interrupted"

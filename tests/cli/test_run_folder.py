@@ -88,6 +88,17 @@ def test_a_job_that_is_started_again_goes_on_whatever_it_was_told_at_first(
     assert folder.find_start("never") is None
 
 
+def test_a_job_started_again_before_its_first_checkpoint_begins_where_it_was_told(
+    folder, tmp_path, monkeypatch
+):
+    parent = write_checkpoint(tmp_path / "parent" / "last.ckpt", step=9)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    folder.make_ready({"seed": 1}, start=folder.find_start(str(parent)))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert folder.find_start(str(parent)).path == parent
+
+
 def test_the_config_is_written(folder):
     folder.make_ready({"seed": 1, "data": {"train": ["a.xyz"]}}, start=None)
     assert yaml.safe_load(folder.config.read_text()) == {

@@ -1,6 +1,7 @@
 """The sbatch file, and that scripts/slurm/ holds what the renderer writes."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from sbatch_templates import TEMPLATES
 
-from mace_train.cli.slurm_job import SlurmJob, quoted
+from mace_train.cli.slurm_job import SlurmJob, quoted, quoted_option
 
 ROOT = Path(__file__).parents[2]
 FIXED = {
@@ -97,6 +98,18 @@ def test_words_reach_the_command_as_they_are():
     assert said.stdout.splitlines() == words
 
 
+@pytest.mark.parametrize(
+    "text", ["two words # x", "two  # x", "it's", 'a "b" \\ c', "tab\there", "plain", ""]
+)
+def test_sbatch_reads_an_option_as_it_was_meant(text):
+    job = rendered(partition=text, account=text, options={"comment": text})
+    lines = [line for line in job.splitlines() if line.startswith("#SBATCH")]
+    read = [shlex.split(line.removeprefix("#SBATCH"), comments=True) for line in lines]
+    for key in ("partition", "account", "comment"):
+        assert [f"--{key}={text}"] in read
+    assert shlex.split(quoted_option(text)) == [text]
+
+
 STUBS = """
 srun() {{
     printf '%s\\n' "$@" > srun_words
@@ -144,6 +157,32 @@ def test_an_interrupted_run_is_requeued(tmp_path):
     assert (tmp_path / "scontrol_words").read_text() == "requeue 42\n"
     assert "requeueing job 42" in done.stdout
     assert (tmp_path / "srun_words").read_text().split()[-2:] == ["mace-train", "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "added", "folder"),
+    [
+        ([], ["name=mptrj-42"], "runs/mptrj-42"),
+        (["name=auto", "seed=1"], ["name=mptrj-42"], "runs/mptrj-42"),
+        (["name='run (1)'"], [], "runs/run (1)"),
+        (['name="it"', "name=last"], [], "runs/last"),
+        (["run_dir='my runs/x'", "data.elements=[1, 8]"], ["name=mptrj-42"], "my runs/x"),
+        (["run_dir=/a=b", "name=c"], [], "/a=b"),
+    ],
+)
+def test_a_template_passes_on_what_was_given(given, added, folder, tmp_path):
+    text = TEMPLATES["train_single_node.sbatch"]
+    start, end = text.index('name=""'), text.index("rm -f")
+    words = 'printf \'%s\\n\' "${run_dir}" "$@"'
+    done = subprocess.run(
+        ["bash", "-ec", text[start:end] + words, "file", *given],
+        env={"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "42"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [folder, *given, *added]
+    assert 'trainer=slurm \\\n    "$@" &\n' in text
 
 
 @pytest.mark.parametrize(("state", "code"), [("finished", 0), ("failed", 1), (None, 2)])

@@ -87,7 +87,65 @@ def test_from_python_the_file_is_written_and_nothing_trained(tmp_path, capsys):
         "data.batch_size=64",
         "trainer=slurm",
         "name=my run",
+        "submit=none",
     ]
+
+
+PRESET = """\
+# @package _global_
+# Big.
+defaults:
+  - override /submit: slurm
+submit:
+  nodes: 2
+"""
+
+
+def test_a_preset_that_submits_does_not_make_the_job_submit_again(tmp_path):
+    preset = tmp_path / "mine" / "experiment" / "big.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(PRESET)
+    run_overrides("train", ["experiment=big", "name=a"], config_dir="mine")
+    job = tmp_path / "runs" / "a" / "job.sbatch"
+    assert "#SBATCH --nodes=2" in job.read_text()
+    words = [word for word in command_of(job) if not word.startswith("--")]
+    assert not is_submission(compose("train", words, config_dir="mine"))
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("name='run (1)'", "run (1)"),
+        ('name="it\'s, [so]"', "it's, [so]"),
+        ("name='123'", "123"),
+        ("name=plain", "plain"),
+        ("name=seed-${seed}", "seed-0"),
+        (r"name='a\'s ${seed}'", "a's 0"),
+    ],
+)
+def test_the_job_has_the_name_that_was_given(word, name, tmp_path):
+    train(["submit=slurm", "seed=0", word])
+    words = command_of(tmp_path / "runs" / name / "job.sbatch")
+    assert compose("train", words)["name"] == name
+    assert not any("${" in given for given in words)
+
+
+def test_what_the_user_waits_for_is_joined_with_earlier_jobs_of_the_run(tmp_path):
+    train(["submit=slurm", "name=a", "submit.options.dependency='afterok:12,after:3'"])
+    text = (tmp_path / "runs" / "a" / "job.sbatch").read_text()
+    assert text.count("--dependency=") == 1
+    assert "#SBATCH --dependency=afterok:12,after:3,singleton" in text
+    train(["submit=slurm", "name=a", "submit.options.dependency=singleton"])
+    text = (tmp_path / "runs" / "a" / "job.sbatch").read_text()
+    assert "--dependency=singleton " in text
+
+
+def test_the_log_of_a_name_with_a_percent_sign_lies_in_the_runs_folder(tmp_path):
+    train(["submit=slurm", "name='50%j $x'"])
+    text = (tmp_path / "runs" / "50%j $x" / "job.sbatch").read_text()
+    assert '#SBATCH --output="runs/50%%j $x/slurm-%j.log"\n' in text
+    assert '#SBATCH --job-name="50%j $x"\n' in text
+    assert r"To go on: sbatch 'runs/50%j \$x/job.sbatch'" in text
 
 
 def test_the_job_begins_where_it_was_submitted_with_this_environment(tmp_path):
@@ -187,7 +245,8 @@ def test_the_command_answers_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     job = tmp_path / "runs" / "a" / "job.sbatch"
     assert "#SBATCH --mail-type=END" in job.read_text()
-    assert command_of(job) == ["data.train=sample", "trainer=slurm", "name=a"]
+    words = ["data.train=sample", "trainer=slurm", "name=a", "submit=none"]
+    assert command_of(job) == words
     assert "+" not in job.read_text().splitlines()[1]
 
 

@@ -59,6 +59,25 @@ def test_all_that_is_wrong_is_said_at_once():
     assert "did you mean" in found["submit.partitoin"]
 
 
+def test_options_that_would_break_the_files_own_are_refused():
+    own = ["output", "job-name", "open-mode", "chdir"]
+    found = problems(*(f"submit.options.{name}=x" for name in own))
+    assert set(found) == {f"submit.options.{name}" for name in own}
+    assert "--job-name is set by name" in found["submit.options.job-name"]
+    found = problems("submit.options.dependency=afterok:1?afterok:2")
+    assert "joined with singleton" in found["submit.options.dependency"]
+    assert problems("submit.options.dependency=true")
+
+
+@pytest.mark.parametrize("text", ['"', "\n", "\\"], ids=["quote", "newline", "backslash"])
+def test_texts_that_an_sbatch_file_cannot_carry_are_refused(text):
+    keys = ["name", "submit.partition", "submit.account", "submit.options.comment"]
+    for key in [*keys, "run_dir"]:
+        found = problems(f"{key}='a{text}b'")
+        assert key in found
+    assert compose("train", [f"name='a{text}b'"])["name"] == f"a{text}b"
+
+
 def test_a_signal_must_come_after_the_start():
     found = problems("submit.time=00:02:00")
     assert "has 120 s" in found["submit.signal_seconds"]

@@ -1,6 +1,8 @@
 """ASE databases, SQLite and LMDB: every row once, with labels and group keys."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 
 import ase.db
 import ase.io
@@ -11,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from made_stores import SHARED_DATA
 
 from mace_train.data import ase_database
-from mace_train.data.ase_database import AseDatabaseFormat
+from mace_train.data.ase_database import AseDatabaseFormat, is_of_another_program
 from mace_train.data.frame_reader import LabelKeys, read_frames
 from mace_train.data.frame_source import FrameFile, Span
 
@@ -46,6 +48,14 @@ def database(tmp_path, request):
             rows.write(crystal(seed), mp_id=f"mp-{seed}", my_energy=-1.0 * seed, data=data)
         rows.delete([1, 5])
     return FrameFile(path, "ase_database")
+
+
+def other_database(path):
+    """A database of SQLite, with a table of another program."""
+    with closing(sqlite3.connect(path)) as rows:
+        rows.execute("CREATE TABLE runs (id INTEGER)")
+        rows.commit()
+    return path
 
 
 SEEDS = [1, 2, 3, 5, 6, 7, 8]
@@ -116,3 +126,77 @@ def test_a_real_database_of_mptrj_is_read_where_it_cannot_be_written(tmp_path):
         a.get_potential_energy() for a in expected
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_a_database_of_another_program_is_refused_and_not_written(tmp_path):
+    path = other_database(tmp_path / "mlflow.db")
+    content = path.read_bytes()
+
+    with pytest.raises(ValueError, match=r"is no ASE database.*no table of structures"):
+        FORMAT.scan(FrameFile(path, "ase_database"), stride=3)
+
+    assert path.read_bytes() == content
+
+
+def test_databases_of_other_programs_are_told_apart(tmp_path):
+    with ase.db.connect(tmp_path / "a.db") as rows:
+        rows.write(crystal(0))
+    (tmp_path / "thumbs.db").write_bytes(b"of another program")
+    (tmp_path / "cut.db").write_bytes((tmp_path / "a.db").read_bytes()[:50])
+    (tmp_path / "empty.db").touch()
+    other_database(tmp_path / "other.db")
+
+    paths = sorted(tmp_path.glob("*.db"))
+    assert [path.stem for path in paths if is_of_another_program(path)] == [
+        "other",
+        "thumbs",
+    ]
+
+
+def test_a_name_in_capitals_is_a_database(tmp_path):
+    with ase.db.connect(tmp_path / "a.db") as rows:
+        rows.write(crystal(4))
+    (tmp_path / "a.db").rename(tmp_path / "A.DB")
+    file = FrameFile(tmp_path / "A.DB", "ase_database")
+
+    assert FORMAT.scan(file, stride=3).num_frames == 1
+    assert [frame.energy for frame in read_frames(file, keys=LabelKeys())] == [-13.0]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7])
+def test_rows_are_the_same_in_chunks(database, chunk, monkeypatch):
+    monkeypatch.setattr(ase_database, "_CHUNK", chunk)
+    marks = FORMAT.scan(database, stride=4).marks
+
+    found = [raw.values["mp_id"] for raw in FORMAT.read(database, Span(), wanted=())]
+    begin = [raw.index for raw in FORMAT.read(database, Span(*marks), wanted=())]
+
+    assert found == [f"mp-{seed}" for seed in SEEDS]
+    assert begin == [0, 1, 2, 3]
+
+
+def test_a_ragged_value_is_no_column(tmp_path):
+    with ase.db.connect(tmp_path / "a.db") as rows:
+        rows.write(crystal(0), data={"neighbors": [[1], [0, 1]]})
+
+    file = FrameFile(tmp_path / "a.db", "ase_database")
+    (raw,) = FORMAT.read(file, Span(), wanted=())
+
+    assert raw.values["neighbors"] == [[1], [0, 1]]
+    assert "neighbors" not in raw.columns
+
+
+def test_a_row_without_sense_costs_no_other(database, monkeypatch):
+    def damaged(row, index):
+        if index == 2:
+            raise ValueError("no sense")
+        return original(row, index)
+
+    original = ase_database._raw_from_row
+    monkeypatch.setattr(ase_database, "_raw_from_row", damaged)
+
+    found = list(FORMAT.read(database, Span(), wanted=()))
+
+    (index, problem) = found.pop(2)
+    assert (index, "are in rows that cannot be read" in str(problem)) == (2, True)
+    assert [raw.index for raw in found] == [0, 1, 3, 4, 5, 6]

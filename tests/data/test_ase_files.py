@@ -94,3 +94,13 @@ def test_columns_and_values_are_told_apart():
     assert set(raw.columns) == {"q", "forces"}
     assert set(raw.names) == {*raw.values, *raw.columns}
     assert (raw.index, raw.line_number) == (3, 5)
+
+
+@pytest.mark.parametrize("name", ["a.traj", "OUTCAR", "a.cif"])
+def test_an_empty_file_is_told(tmp_path, name):
+    (tmp_path / name).touch()
+    file = FrameFile(tmp_path / name, "ase_file")
+
+    assert AseFormat().scan(file, stride=3).num_frames == 0
+    with pytest.raises(BrokenFileError, match="and all that follow cannot be read"):
+        list(AseFormat().read(file, Span(), wanted=()))

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,24 @@ def test_checksums_are_of_the_file_or_of_the_unpacked_member(tmp_path):
     assert checksum(packed) == hashlib.sha256(packed.path.read_bytes()).hexdigest()
     for name in ("a.xyz", "archive.zip", "archive.tar.gz"):
         assert checksum(made(tmp_path, name)) == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_member_that_cannot_be_unpacked_has_a_checksum_all_the_same(tmp_path):
+    texts = {"a.xyz": "1\n\nH 0 0 0\n", "b.xyz": "1\n\nO 0 0 0\n"}
+    path = write_zip(tmp_path / "a.zip", texts)
+    one, other = archive_members(path)
+    whole = [checksum(one), checksum(other)]
+    byte_streams._archive.cache_clear()
+    damaged = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            place = info.header_offset + 30 + len(info.filename) + len(info.extra)
+            size = info.compress_size
+            damaged = damaged[:place] + b"\xff" * size + damaged[place + size :]
+    path.write_bytes(damaged)
+
+    sums = [checksum(one), checksum(other)]
+
+    assert len({*whole, *sums}) == 4
+    assert sums == [checksum(one), checksum(other)]
+    byte_streams._archive.cache_clear()

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import zipfile
 
 import numpy as np
 import pytest
@@ -186,3 +187,19 @@ def test_cell_vectors_below_the_atoms_belong_to_their_frame():
     assert first.cell.tolist() == np.diag([4.0, 4, 4]).tolist()
     assert first.pbc.all()
     assert (second.index, second.line_number) == (1, 7)
+
+
+def test_a_damaged_member_of_an_archive_is_told_and_the_others_are_read(tmp_path):
+    text = content(2, 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.xyz", text)
+        archive.writestr("b.xyz", text)
+    raw = (tmp_path / "a.zip").read_bytes()  # not compressed: the checksum alone is wrong
+    (tmp_path / "a.zip").write_bytes(raw.replace(text.encode(), text.upper().encode(), 1))
+    bad, good = (FrameFile(tmp_path / "a.zip", member=name) for name in ("a.xyz", "b.xyz"))
+
+    assert ExtxyzFormat().scan(good, stride=1).num_frames == 2
+    assert ExtxyzFormat().scan(bad, stride=1).num_frames == 0
+    assert len(list(ExtxyzFormat().read(good, Span(), wanted=()))) == 2
+    with pytest.raises(BrokenFileError, match="cannot be unpacked"):
+        list(ExtxyzFormat().read(bad, Span(), wanted=()))

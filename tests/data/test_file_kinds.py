@@ -1,6 +1,8 @@
 """Kinds of files, by name and by their beginning."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from made_files import write_zip
@@ -85,3 +87,12 @@ def test_other_files_know_their_form(tmp_path):
 def test_shards_are_known_by_their_name(tmp_path):
     assert is_shard(tmp_path / "a.hdf5")
     assert not is_shard(tmp_path / "a.xyz")
+
+
+def test_a_database_of_another_program_is_no_frames_of_a_folder(tmp_path):
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as rows:
+        rows.execute("CREATE TABLE runs (id INTEGER)")
+
+    assert kind_in_folder(path) == ""
+    assert kind_of_named(path) == "ASE database"  # whose reader says what it is

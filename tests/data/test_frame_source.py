@@ -12,3 +12,7 @@ def test_a_member_is_named_behind_its_archive():
 
 def test_a_span_is_the_whole_file_unless_said_otherwise():
     assert Span() == (Mark(frame=0, offset=0, line=1), None)
+
+
+def test_a_member_with_an_absolute_name_is_inside_its_archive():
+    assert str(FrameFile(Path("d/a.zip"), member="/x/a.xyz")) == "d/a.zip/x/a.xyz"

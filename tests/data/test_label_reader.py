@@ -178,7 +178,7 @@ def test_forces_of_a_wrong_shape_are_refused(forces):
         read({}, {"forces": forces})
 
 
-@pytest.mark.parametrize("stress", [VOIGT[:5], "abc", 1.0])
+@pytest.mark.parametrize("stress", [VOIGT[:5], "abc", 1.0, [[1.0], [1.0, 2.0]]])
 def test_a_stress_of_a_wrong_shape_is_refused(stress):
     with pytest.raises(FrameError, match="stress that is not 6 or 9 numbers"):
         read({"stress": stress})

@@ -170,3 +170,17 @@ def test_json_written_with_line_breaks_is_read(tmp_path, materials):
     marks = scan(path, 1).marks
 
     assert len(read(path, Span(marks[3], marks[6]))) == marks[6].frame - marks[3].frame
+
+
+def test_damage_at_the_end_of_a_span_costs_no_more(tmp_path, materials):
+    changed = copy.deepcopy(materials)
+    names = list(changed)
+    for frame in changed[names[1]].values():
+        frame["bandgap"] = float("nan")
+    path = write_json(tmp_path / "m.json", changed)
+    marks = scan(path).marks
+
+    found = read(path, Span(marks[0], marks[2]))
+
+    assert [raw.index for raw in found[:8]] == list(range(8))
+    assert [raw[0] for raw in found[8:]] == [8]

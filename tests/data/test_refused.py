@@ -1,7 +1,10 @@
 """Refused frames are listed, cost no other frame, and need the user's word."""
 
+import os
+import socket
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from made_stores import made_frame, spread_frame, store_of, write_extxyz
@@ -164,3 +167,15 @@ def test_data_without_any_good_frame_are_refused(tmp_path):
     spoil(path)
     with pytest.raises(ValueError, match="1 of 1 frames"):
         prepare([path], tmp_path / "out", bad_frames="leave_out")
+
+
+def test_an_unfinished_file_tells_its_machine_and_process(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        accept(tmp_path, "p-1", num_refused=1)
+
+    (path,) = tmp_path.iterdir()
+    assert path.name == f".accepted.json.{socket.gethostname()}.{os.getpid()}.tmp"

@@ -1,5 +1,7 @@
 """Notes of a scan: used while nothing changed, and gone when they are not needed."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,15 @@ def test_notes_are_forgotten(tmp_path):
     forget_scan(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_file_tells_its_machine_and_process(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        noted_scan(tmp_path, "f-1", lambda: SOURCES)
+
+    (path,) = tmp_path.iterdir()
+    assert path.name == f".scan.jsonl.{socket.gethostname()}.{os.getpid()}.tmp"

@@ -224,3 +224,8 @@ def test_a_million_frames_open_in_two_seconds(tmp_path):
     assert time.process_time() - begin < 2
     assert store.edge_counts(R_MAX).shape == (1_000_000,)
     assert time.process_time() - begin < 5
+
+
+def test_names_that_are_no_text_have_checksums(tmp_path):
+    many = [replace(made_frame(0), source=f"\udce9{k}.extxyz") for k in range(101)]
+    assert list(store_of(tmp_path, many).checksums) == ["101 files"]

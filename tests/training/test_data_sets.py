@@ -117,6 +117,13 @@ def test_a_file_belongs_to_one_set(open_files):
         open_sets(sets, heads=("Default",), open_files=open_files)
 
 
+def test_a_file_of_another_name_is_the_same_file(open_files, tmp_path):
+    (tmp_path / "copy.xyz").write_bytes((tmp_path / "a.xyz").read_bytes())
+    sets = [DataSet("a.xyz", "one"), DataSet("copy.xyz", "two")]
+    with pytest.raises(ValueError, match=r"copy.xyz is in the sets one and two"):
+        open_sets(sets, heads=("Default",), open_files=open_files)
+
+
 def test_each_set_is_split_by_itself(open_files):
     sets = [DataSet("a.xyz", "a"), DataSet("atoms.xyz", "atoms"), DataSet("b.xyz", "b")]
     store = open_sets(sets, heads=("Default",), open_files=open_files)

@@ -4,7 +4,11 @@ from pair_potential import PairPotential, make_module, partly_labelled
 
 from mace_train.graph import AtomicGraph
 from mace_train.micro_batches import MicroBatches
-from mace_train.training.gradients import BatchGradient, sum_gradients
+from mace_train.training.gradients import (
+    BatchGradient,
+    FrameTooLargeError,
+    sum_gradients,
+)
 from mace_train.training.loss import SquaredLoss, UniversalLoss
 from mace_train.training.step_clock import StepClock
 from mace_train.training.wishes import Wishes
@@ -89,7 +93,7 @@ def test_full_memory_halves_the_bound_repeats_the_step_and_says_so_once(caplog):
 def test_a_single_frame_that_does_not_fit_is_an_error():
     gradient = BatchGradient(SmallMemory().double())
     gradient.model.most_edges = 10
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(FrameTooLargeError, match=r"one frame of \d atoms and \d+ edges"):
         compute(gradient, MicroBatches.of(AtomicGraph.batch(FRAMES)))
 
 
@@ -98,3 +102,13 @@ def test_parameters_that_took_no_part_get_zeros():
     number = sum_gradients(module.model, torch.tensor(3))
     assert number == 3
     assert all(not p.grad.any() for p in module.model.parameters())
+
+
+def test_full_memory_in_a_validation_takes_smaller_parts_too():
+    gradient = BatchGradient(SmallMemory().double())
+    found = gradient.predict(MicroBatches.of(AtomicGraph.batch(FRAMES)))
+    assert sum(graph.num_graphs for graph, _ in found) == len(FRAMES)
+    expected = gradient.model(AtomicGraph.batch(FRAMES[:1]), compute_stress=True)
+    energy = found[0][1].energy[0].item()
+    assert energy == pytest.approx(expected.energy.item())
+    assert gradient.max_edges is not None

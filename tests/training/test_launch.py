@@ -103,6 +103,26 @@ def test_neither_srun_nor_torchrun(environ):
     assert rank_of(environ) == 0
 
 
+@pytest.mark.parametrize("name", ["interactive", "bash"])
+def test_tasks_that_are_started_from_a_shell_of_salloc_are_ranks(name):
+    inherited = {"SLURM_JOB_NAME": name, "SLURM_STEP_NUM_TASKS": "8"}
+    for rank in range(8):
+        task = SRUN | inherited | {"SLURM_PROCID": str(rank)}
+        assert (starter_of(task), rank_of(task), job_shape(task)) == ("srun", rank, (4, 2))
+        check_launch(task, launcher="srun")
+    alone = SRUN | inherited | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}
+    assert starter_of(alone) == "none"
+    check_launch(alone)
+
+
+def test_steps_that_run_at_once_in_one_job_meet_at_different_ports():
+    steps = [read_launch(SRUN | {"SLURM_STEP_ID": str(step)}) for step in range(20)]
+    assert len({launch.port for launch in steps}) == 20
+    assert all(15000 <= launch.port < 25000 for launch in steps)
+    next_job = read_launch(SRUN | {"SLURM_JOB_ID": "90418"})
+    assert next_job.port not in {launch.port for launch in steps}
+
+
 def test_a_child_of_lightning_and_another_machine_are_not_the_first_rank():
     assert rank_of({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}) == 1
     assert rank_of({"NODE_RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}) > 0

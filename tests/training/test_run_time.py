@@ -148,3 +148,8 @@ def test_a_run_without_limit_is_never_due():
     run_time.took("step", 1e6)
     assert not run_time.is_due()
     assert run_time.left == float("inf")
+
+
+def test_a_time_that_is_all_needed_for_saving_is_refused():
+    with pytest.raises(ValueError, match=r"trainer\.max_time=60 leaves no time to train"):
+        find_end(60, start=0.0)
