@@ -19,7 +19,8 @@ _SPLIT_KEYS = (
     "data.seed",
 )  # fmt: skip
 _DECISIVE_KEYS = (
-    "dtype", "seed", "data.seed", "init_from", "loss._target_", "optim.algorithm", "optim.amsgrad",
+    "dtype", "seed", "data.seed", "init_from", "loss._target_", "optim.algorithm",
+    "optim.amsgrad",
     "data.mixing", "data.max_force", "data.energy_key", "data.forces_key",
     "data.stress_key", "data.virials_key", "data.units.",
 )  # fmt: skip
