@@ -213,6 +213,7 @@ _TRAIN: tuple[Check, ...] = (
     _finetune,
     wandb_account,
     slurm_job,
+    _max_time,
     _name,
 )
 _CHECKS = {"train": (*_TRAIN, *_DATA), "prepare": _DATA, "evaluate": (_scored, *_DATA)}

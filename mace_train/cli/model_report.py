@@ -60,5 +60,6 @@ def write_model_and_results(
     )
     logger.info("model: %s", folder.model)
     logger.info("results, figures, checkpoints and log: %s", folder.path)
-    logger.info("next: mace-evaluate checkpoint=%s data.test=FILE", folder.model)
+    head = f" head={model.heads[0]}" if len(model.heads) > 1 else ""
+    logger.info("next: mace-evaluate checkpoint=%s data.test=FILE%s", folder.model, head)
     return results

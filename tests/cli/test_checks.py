@@ -88,3 +88,10 @@ def test_an_evaluation_needs_a_checkpoint_or_a_calculator():
 
 def test_one_mistake_gives_one_message():
     assert problem("recipe.lr=-1") == "recipe.lr: -1 is not allowed; allowed: a number > 0"
+
+
+@pytest.mark.parametrize("time", ["soon", "12:99:00", "0"])
+def test_a_time_that_cannot_be_read_is_refused_with_the_forms(time):
+    said = problem(f"trainer.max_time={time}")
+    assert said.startswith("trainer.max_time: ")
+    assert '"HH:MM:SS"' in said
