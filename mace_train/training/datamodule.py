@@ -160,13 +160,7 @@ class MACEDataModule(LightningDataModule):
     def use_parent(
         self, *, elements: ElementTable, r_max: float, statistics: Statistics | None = None
     ) -> None:
-        """Take elements and cutoff from the model to start from; comes before `setup`.
-
-        Args:
-            elements: Those of the parent; the data may hold no other.
-            r_max: The parent's cutoff in Å.
-            statistics: The parent's, instead of those of the training split.
-        """
+        """Take elements, cutoff (Å) and statistics from the model to start from."""
         assert self._data is None, "use_parent comes before setup"
         self.sources.require_one_head()
         self._parent = Parent(elements, statistics)
@@ -234,14 +228,13 @@ class MACEDataModule(LightningDataModule):
         asked = self._batch_size_asked(self._world_size)
         if asked > size:
             logger.warning("the global batch is cut from %d to all %d frames", asked, size)
-        return self._loader("train", batch_size=size, shuffle=True)
+        return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[MicroBatches] | list[DataLoader[MicroBatches]]:
         """This rank's share of the validation frames; on all ranks, each frame once."""
         if not len(self.data.sets["valid"]):
             return []
-        size = self.valid_batch_size * self._world_size
-        return self._loader("valid", batch_size=size, shuffle=False)
+        return self._loader("valid")
 
     @property
     def _world_size(self) -> int:
@@ -276,23 +269,29 @@ class MACEDataModule(LightningDataModule):
             dtype=self.dtype,
         )
 
-    def _loader(
-        self, name: SplitName, *, batch_size: int, shuffle: bool
-    ) -> DataLoader[MicroBatches]:
-        frames = self.data.sets[name]
-        sampler = BatchSampler(
+    def sampler(
+        self, name: SplitName, *, rank: int = 0, num_ranks: int = 1
+    ) -> BatchSampler:
+        """Which frames of a split make up each global batch, and a rank's share of it."""
+        frames, is_train = self.data.sets[name], name == "train"
+        size = self.valid_batch_size * num_ranks
+        return BatchSampler(
             frames.store.edge_counts(self.r_max)[frames.indices],
-            batch_size=batch_size,
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            world_size=self._world_size,
+            batch_size=self.batch_size_of(num_ranks) if is_train else size,
+            rank=rank,
+            world_size=num_ranks,
             seed=self.sources.seed,
-            shuffle=shuffle,
-            order=self.data.order if shuffle else None,
+            shuffle=is_train,
+            order=self.data.order if is_train else None,
         )
-        if shuffle and self.trainer is not None:
+
+    def _loader(self, name: SplitName) -> DataLoader[MicroBatches]:
+        rank = 0 if self.trainer is None else self.trainer.global_rank
+        sampler = self.sampler(name, rank=rank, num_ranks=self._world_size)
+        if name == "train" and self.trainer is not None:
             go_on(sampler, self.trainer)
         return make_loader(
-            self._graphs(frames),
+            self._graphs(self.data.sets[name]),
             sampler,
             max_edges=None if self.max_edges == "auto" else self.max_edges,
             num_workers=self._choose_num_workers(),

@@ -121,29 +121,10 @@ def planned_samplers(
         datamodule: After its setup.
         num_ranks: Processes that train together.
     """
-    samplers: list[BatchSampler | None] = []
-    for name in ("train", "valid"):
-        frames, is_train = datamodule.data.sets[name], name == "train"
-        size = (
-            datamodule.batch_size_of(num_ranks)
-            if is_train
-            else datamodule.valid_batch_size * num_ranks
-        )
-        samplers.append(
-            BatchSampler(
-                frames.store.edge_counts(datamodule.r_max)[frames.indices],
-                batch_size=size,
-                world_size=num_ranks,
-                seed=datamodule.sources.seed,
-                shuffle=is_train,
-                order=datamodule.data.order if is_train else None,
-            )
-            if len(frames)
-            else None
-        )
-    train, valid = samplers
-    assert train is not None, "setup refuses a run without training frames"
-    return train, valid
+    train = datamodule.sampler("train", num_ranks=num_ranks)
+    if not len(datamodule.data.sets["valid"]):
+        return train, None
+    return train, datamodule.sampler("valid", num_ranks=num_ranks)
 
 
 def largest_batch_per_rank(sampler: BatchSampler, max_edges: int) -> int:
