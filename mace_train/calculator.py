@@ -1,13 +1,15 @@
-"""`MACECalculator`: a model as an ASE calculator, for MD, relaxation and NEB.
+"""`MACECalculator`: a model, or a committee of them, as an ASE calculator.
 
-Floor 3, beside training and without it: neither Lightning nor HDF5 is loaded. Structures
-become graphs here; everything else is the model.
+Floor 3, beside training and without it: neither Lightning nor HDF5 is loaded. Models are
+found and loaded here; `Committee` asks them, and `DispersionD3` adds what they lack.
 """
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,60 +18,123 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
-from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Float
 
 from mace_train.checkpoints.model_file import floating_dtype, load_model
-from mace_train.graph import AtomicGraph
+from mace_train.committee import Committee
+from mace_train.dispersion import DispersionD3
 from mace_train.model.backends import Backend
 from mace_train.model.mace import MACE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ase import Atoms
+    from ase.outputs import Properties
+
+    from mace_train.elements import ElementTable
+
+Model = str | Path | MACE
+
+_NO_VOLUME = 1e-6  # Å^3
+_HESSIAN_STEP = 1e-3  # Å, for dispersion
 
 
 class MACECalculator(Calculator):
     """Energy, forces and stress of a MACE model, in ASE's units (eV, Å).
 
     Energies include the atoms' own (E0s); ``energies`` are those of the nodes and sum to
-    ``energy``. ``stress`` is in Voigt order, positive in tension, and exists for structures
-    that are periodic in three directions.
+    ``energy`` (without dispersion). ``stress`` is in Voigt order, positive in tension, over
+    the volume of the cell as it is; it exists where something is periodic and the cell has
+    a volume. A committee gives means, and in ``results`` also ``energy_std``,
+    ``forces_std`` and ``stress_std``, standard deviations of the population.
 
     Args:
         model: A file that `load_model` reads, or a model; a model that is given is used as
-            it is (moved to ``device`` and ``dtype`` where these are given).
+            it is (moved to ``device`` and ``dtype`` where these are given). A list of them,
+            or a pattern such as ``runs/*/model.safetensors``, is a committee.
         device: Where to compute, e.g. "cpu" or "cuda".
         dtype: "float32" or "float64"; that of the file if None. Relaxations and vibrations
             want float64, MD runs well in float32.
         head: Which of the model's heads gives the energy; needed where there are several.
+        dispersion: Whether to add D3(BJ) for PBE to energy, forces and stress, or a dict of
+            arguments of `DispersionD3`.
+        skin: How much farther than the cutoff neighbors are searched, Å, so that most steps
+            of a run need no search. Results do not depend on it.
         backend: Implementation of the costly operations, see `model.backends`; that of a
             model that is given if None.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a model, or the head is unknown or missing.
+        ImportError: If dispersion is asked for and its package is not installed.
+        ValueError: If the file is not a model, the head is unknown or missing, or the
+            models of a committee have no element in common.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 - ASE's own declaration
 
     def __init__(
         self,
-        model: str | Path | MACE,
+        model: Model | Sequence[Model],
         *,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype | None = None,
         head: str | None = None,
+        dispersion: bool | dict[str, Any] = False,
+        skin: float = 0.5,
         backend: Backend | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(model, MACE):
-            self.model = model.to(device=device, dtype=floating_dtype(dtype)).eval()
-        else:
-            self.model = load_model(model, device=device, dtype=dtype).requires_grad_(False)
-        if backend is not None:
-            self.model.backend = backend
-        self._head = _place_of_head(self.model.heads, head)
+        wanted = floating_dtype(dtype)
+        given = _members(model)
+        models = [_ready(one, device, wanted) for one in given]
+        for one in models:
+            one.backend = one.backend if backend is None else backend
+        names = ["the model" if isinstance(one, MACE) else str(one) for one in given]
+        self._committee = Committee(models, names, head=head, skin=skin)
+        if len(models) > 1:
+            spread = ("energy_std", "forces_std", "stress_std")
+            self.implemented_properties = [*type(self).implemented_properties, *spread]
+        self._dispersion = None
+        if dispersion is not False:
+            arguments = {} if dispersion is True else dispersion
+            self._dispersion = DispersionD3(**{"device": device, **arguments})
+
+    @property
+    def models(self) -> list[MACE]:
+        """The models of the committee, or the only one."""
+        return self._committee.models
+
+    @property
+    def model(self) -> MACE:
+        """The only model.
+
+        Raises:
+            AttributeError: If there are several.
+        """
+        if len(self.models) > 1:
+            raise AttributeError(
+                f"the calculator is a committee of {len(self.models)} models: use .models"
+            )
+        return self.models[0]
+
+    @property
+    def elements(self) -> ElementTable:
+        """The elements that all models know."""
+        return self._committee.elements
+
+    @property
+    def r_max(self) -> float:
+        """The largest cutoff, Å."""
+        return self._committee.r_max
+
+    @property
+    def receptive_field(self) -> float:
+        """How far from an atom its neighbors can change its energy, Å; without D3."""
+        return self._committee.receptive_field
+
+    @property
+    def num_searches(self) -> int:
+        """How many searches for neighbors there were so far."""
+        return self._committee.num_searches
 
     def calculate(
         self,
@@ -82,63 +147,142 @@ class MACECalculator(Calculator):
         Args:
             atoms: The structure.
             properties: Forces are computed if they or the stress are asked for, and the
-                stress comes with them where it exists.
+                stress comes with them where it exists. For the energy alone no derivative
+                is taken.
             system_changes: What changed since the last call.
 
         Raises:
-            PropertyNotImplementedError: If the stress is asked for and the structure is not
-                periodic in three directions.
-            ValueError: If an element is unknown to the model, or the cell does not span the
-                periodic directions.
+            PropertyNotImplementedError: If the stress is asked for and nothing is periodic,
+                or the cell has no volume.
+            ValueError: If an element is unknown to the model, a position is not finite, or
+                the cell does not span the periodic directions.
         """
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
-        has_stress = bool(self.atoms.pbc.all())
-        if "stress" in properties and not has_stress:
-            raise PropertyNotImplementedError(
-                f"the stress of {self.atoms.get_chemical_formula()} is not defined: with "
-                f"pbc={self.atoms.pbc.tolist()} it has no volume. Energy and forces are "
-                "available; a stress needs a structure that is periodic in three directions"
-            )
-        parameter = next(self.model.parameters())
-        graph = AtomicGraph.from_atoms(
-            self.atoms,
-            elements=self.model.elements,
-            r_max=self.model.r_max,
-            dtype=parameter.dtype,
-            head=self._head,
-        ).to(parameter.device)
-        with_forces = bool({"forces", "stress"} & set(properties))
-        prediction = self.model(
-            graph,
-            compute_forces=with_forces,
-            compute_stress=with_forces and has_stress,
-            create_graph=False,
+        asked = {name.removesuffix("_std") for name in properties}
+        has_stress = bool(self.atoms.pbc.any() and self.atoms.cell.volume > _NO_VOLUME)
+        if "stress" in asked and not has_stress:
+            raise PropertyNotImplementedError(_why_no_stress(self.atoms))
+        derivatives = bool({"forces", "stress"} & asked)
+        results = self._committee.predict(
+            self.atoms, forces=derivatives, stress=derivatives and has_stress
         )
-        energy = prediction.energy.item()
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": _array(prediction.node_energies),
-        }
-        if prediction.forces is not None:
-            self.results["forces"] = _array(prediction.forces)
-        if prediction.stress is not None:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(
-                _array(prediction.stress)[0]
-            )
+        if self._dispersion is not None:
+            added = self._dispersion.compute(self.atoms)
+            results["energy"] += added.energy
+            if derivatives:
+                results["forces"] = results["forces"] + added.forces
+            if derivatives and has_stress:
+                assert added.stress is not None
+                results["stress"] = results["stress"] + added.stress
+        self.results = {"free_energy": results["energy"], **results}
+
+    def get_descriptors(
+        self,
+        atoms: Atoms | None = None,
+        invariants_only: bool = True,
+        num_layers: int | None = None,
+    ) -> Any:
+        """Node features: what the model knows of each atom's neighborhood.
+
+        Args:
+            atoms: The structure; the last one computed if None.
+            invariants_only: Only the scalar features, which no rotation changes; otherwise
+                all, in e3nn's order: degree, channel, component.
+            num_layers: How many layers to take, from the first on; None: all.
+
+        Returns:
+            (nodes, features), layer after layer; of a committee a list of such arrays.
+
+        Raises:
+            ValueError: If there is no structure, or ``num_layers`` is out of range.
+        """
+        found = self._committee.descriptors(
+            self._given(atoms), invariants_only=invariants_only, num_layers=num_layers
+        )
+        return found[0] if len(found) == 1 else found
+
+    def get_hessian(
+        self, atoms: Atoms | None = None
+    ) -> Float[np.ndarray, "coordinates coordinates"]:
+        """Second derivative of the energy by positions, eV/Å^2, as (3 nodes, 3 nodes).
+
+        That of the model is exact, one backward pass a coordinate; dispersion adds its own
+        by central differences. In a periodic cell all images of an atom move with it. It is
+        what `ase.vibrations.VibrationsData.from_2d` takes.
+
+        Args:
+            atoms: The structure; the last one computed if None.
+
+        Raises:
+            ValueError: If there is no structure.
+        """
+        atoms = self._given(atoms)
+        hessian = self._committee.hessian(atoms)
+        if self._dispersion is not None:
+            hessian += _hessian_of_dispersion(self._dispersion, atoms)
+        return hessian
+
+    def export_properties(self) -> Properties:
+        """ASE's own results; those of a committee that ASE has no name for stay here."""
+        results = self.results
+        self.results = {n: v for n, v in results.items() if not n.endswith("_std")}
+        try:
+            return super().export_properties()
+        finally:
+            self.results = results
+
+    def _given(self, atoms: Atoms | None) -> Atoms:
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError("no structure was computed yet: give atoms")
+        return atoms
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+def _members(model: Model | Sequence[Model]) -> Sequence[Model]:
+    """The models that are meant by one, a list of them, or a pattern of file names."""
+    if isinstance(model, MACE | Path):
+        return [model]
+    if not isinstance(model, str):
+        return [one for part in model for one in _members(part)]
+    if not glob.has_magic(model) or Path(model).exists():
+        return [model]
+    found = sorted(glob.glob(model, recursive=True))  # noqa: PTH207 - also absolute patterns
+    if not found:
+        raise FileNotFoundError(f"no file matches model={model!r}")
+    return found
 
 
-def _place_of_head(heads: Sequence[str], head: str | None) -> int:
-    names = list(heads)
-    if head is None and len(names) == 1:
-        return 0
-    if head is None:
-        raise ValueError(f"the model has several heads: give head= one of {names}")
-    if head not in names:
-        raise ValueError(f"the model has no head {head!r}: give head= one of {names}")
-    return names.index(head)
+def _ready(model: Model, device: str | torch.device, dtype: torch.dtype | None) -> MACE:
+    if isinstance(model, MACE):
+        return model.to(device=device, dtype=dtype).eval()
+    return load_model(model, device=device, dtype=dtype).requires_grad_(False)
+
+
+def _why_no_stress(atoms: Atoms) -> str:
+    name, pbc = atoms.get_chemical_formula() or "no atoms", atoms.pbc.tolist()
+    if not atoms.pbc.any():
+        return (
+            f"the stress of {name} is not defined: with pbc={pbc} nothing is periodic. "
+            "Energy and forces are available; for a stress set pbc to True along a lattice "
+            "vector, in a cell that has a volume"
+        )
+    return (
+        f"the stress of {name} is not defined: with pbc={pbc} its cell "
+        f"{atoms.cell.array.tolist()} has no volume. Energy and forces are available; for "
+        "a stress give the open directions lattice vectors too: it counts their length"
+    )
+
+
+def _hessian_of_dispersion(dispersion: DispersionD3, atoms: Atoms) -> np.ndarray:
+    moved = atoms.copy()
+    rows = []
+    for place in np.ndindex(len(atoms), 3):
+        forces = []
+        for step in (_HESSIAN_STEP, -_HESSIAN_STEP):
+            moved.positions = atoms.positions
+            moved.positions[place] += step
+            forces.append(dispersion.compute(moved).forces.ravel())
+        rows.append((forces[1] - forces[0]) / (2 * _HESSIAN_STEP))
+    hessian = np.reshape(rows, (3 * len(atoms), 3 * len(atoms)))
+    return (hessian + hessian.T) / 2

@@ -8,6 +8,7 @@ import torch
 from ase import Atoms, units
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
@@ -71,6 +72,16 @@ def slab(model) -> Atoms:
 
 
 @pytest.fixture
+def wire(model) -> Atoms:
+    """Periodic along a vector that is no axis, in a box with room around it."""
+    atoms = Atoms("SiOSiH", [[0, 0, 0], [1.2, 1.0, 0.1], [2.4, 0.2, 0.3], [3.4, 1.0, 0]])
+    atoms.set_cell([[4.2, 0.3, 0.2], [0, 9, 0], [0, 1, 8]])
+    atoms.pbc = (True, False, False)
+    atoms.calc = MACECalculator(model)
+    return atoms
+
+
+@pytest.fixture
 def ethanol(model) -> Atoms:
     atoms = molecule("CH3CH2OH")
     atoms.calc = MACECalculator(model)
@@ -93,24 +104,15 @@ def test_forces_are_the_negative_derivative_of_the_energy(name, request):
         assert forces[atom, axis] == pytest.approx(-slope, abs=TOLERANCE)
 
 
-def test_stress_is_the_derivative_by_strain_over_the_volume(crystal):
-    stress = crystal.get_stress(voigt=False)
+@pytest.mark.parametrize("name", ["crystal", "slab"])
+def test_stress_is_the_derivative_by_strain_over_the_volume(name, request):
+    atoms = request.getfixturevalue(name)
+    stress = atoms.get_stress(voigt=False)
     assert np.abs(stress).max() > 1e-3
-    for row in range(3):
-        for column in range(row, 3):
-            energies = []
-            for sign in (1, -1):
-                strain = np.zeros((3, 3))
-                strain[row, column] += sign * STEP / 2
-                strain[column, row] += sign * STEP / 2
-                strained = crystal.copy()
-                strained.set_cell(
-                    crystal.cell.array @ (np.eye(3) + strain), scale_atoms=True
-                )
-                strained.calc = crystal.calc
-                energies.append(strained.get_potential_energy())
-            slope = (energies[0] - energies[1]) / (2 * STEP) / crystal.get_volume()
-            assert stress[row, column] == pytest.approx(slope, abs=TOLERANCE)
+    for row, column in ((0, 0), (1, 2), (0, 2), (0, 1), (2, 2)):
+        larger, smaller = strained_energies(atoms, row, column)
+        slope = (larger - smaller) / (2 * STEP) / atoms.get_volume()
+        assert stress[row, column] == pytest.approx(slope, abs=TOLERANCE)
 
 
 def test_stress_is_given_in_voigt_order(crystal):
@@ -133,14 +135,54 @@ def test_a_lone_atom_has_its_own_energy_and_no_force(model):
     np.testing.assert_array_equal(atoms.get_forces(), np.zeros((1, 3)))
 
 
-@pytest.mark.parametrize("name", ["slab", "ethanol"])
-def test_the_stress_of_an_open_structure_is_refused_but_not_its_forces(name, request):
+def strained_energies(atoms, row, column):
+    strain = np.zeros((3, 3))
+    strain[row, column] += STEP / 2
+    strain[column, row] += STEP / 2
+    for sign in (1, -1):
+        strained = atoms.copy()
+        strained.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain), scale_atoms=True)
+        strained.calc = atoms.calc
+        yield strained.get_potential_energy()
+
+
+@pytest.mark.parametrize("name", ["crystal", "slab", "wire"])
+def test_stress_and_forces_are_what_finite_differences_of_ase_give(name, request):
     atoms = request.getfixturevalue(name)
-    with pytest.raises(PropertyNotImplementedError, match=r"pbc=\[.*False\].*no volume"):
-        atoms.get_stress()
-    assert atoms.get_forces().shape == (len(atoms), 3)
-    with pytest.raises(PropertyNotImplementedError, match="periodic in three directions"):
-        atoms.get_stress()
+    forces = calculate_numerical_forces(atoms, eps=STEP, iatoms=[0, 3])
+    np.testing.assert_allclose(atoms.get_forces()[[0, 3]], forces, rtol=0, atol=TOLERANCE)
+    stress = atoms.get_stress()
+    assert np.abs(stress).max() > 1e-4
+    expected = calculate_numerical_stress(atoms, eps=STEP)
+    np.testing.assert_allclose(stress, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_the_stress_of_a_slab_counts_the_volume_of_its_cell(slab):
+    stress = slab.get_stress()
+    slab.cell[2, 2] *= 2
+    np.testing.assert_allclose(slab.get_stress(), stress / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"),
+    [
+        (molecule("CH3CH2OH"), r"pbc=\[False, False, False\] nothing is periodic.*set pbc"),
+        (molecule("CH3CH2OH", cell=[9] * 3), "C2H6O is not defined.*nothing is periodic"),
+        (Atoms(), "stress of no atoms is not defined"),
+        (
+            Atoms("Al", cell=[3, 3, 0], pbc=(1, 1, 0)),
+            r"False\] its cell .* has no volume.*give",
+        ),
+    ],
+    ids=["molecule", "molecule in a box", "nothing", "layer"],
+)
+def test_a_stress_that_is_not_defined_is_refused_but_not_forces(model, atoms, message):
+    atoms.calc = MACECalculator(model)
+    for _ in range(2):
+        with pytest.raises(PropertyNotImplementedError, match=message):
+            atoms.get_stress()
+        assert atoms.get_forces().shape == (len(atoms), 3)
+        assert "stress" not in atoms.calc.results
 
 
 @pytest.mark.parametrize(
@@ -212,14 +254,71 @@ def test_dtype_is_that_of_the_file_unless_another_is_asked_for(model, crystal, t
 
 def test_an_element_that_the_model_does_not_know_is_named(crystal):
     crystal.numbers[0] = 79
-    with pytest.raises(ValueError, match="element Au is not known to the model"):
+    known = "which has 5 elements: H C O Al Si. Its atoms are number 0$"
+    with pytest.raises(ValueError, match=f"element Au is not known to the model, {known}"):
         crystal.get_potential_energy()
+    many = Atoms("PtO" * 30, calculator=crystal.calc)
+    with pytest.raises(ValueError, match=r"number 0, 2, 4, .*, 18 and 20 more"):
+        many.get_potential_energy()
+    for number in (0, 200):
+        with pytest.raises(ValueError, match=r"element .* is not known .* number 1$"):
+            crystal.calc.get_potential_energy(Atoms([8, number], [[0, 0, 0], [0, 0, 2]]))
 
 
 def test_a_cell_that_does_not_span_the_periodic_directions_is_refused(ethanol):
     ethanol.pbc = True
     with pytest.raises(ValueError, match="does not span"):
         ethanol.get_potential_energy()
+
+
+def test_a_position_that_is_not_finite_is_named(ethanol):
+    ethanol.get_forces()
+    ethanol.positions[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"position of atom 4 is \[.*nan.*must be finite"):
+        ethanol.get_forces()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_atoms_on_top_of_each_other_are_named(model, dtype):
+    calculator = MACECalculator(model, dtype=dtype)
+    atoms = molecule("CH3CH2OH", calculator=calculator)
+    atoms.positions[4] = atoms.positions[2]
+    message = r"C2H6O is not finite .*nearest atoms are 2 \(O\) and 4 \(H\), 0 Å apart"
+    with pytest.raises(ValueError, match=message):
+        atoms.get_forces()
+    atoms.positions[4, 0] += 0.02
+    assert np.isfinite(atoms.get_forces()).all()
+
+
+@pytest.mark.parametrize("pbc", [False, True])
+def test_huge_cells_and_distances_leave_atoms_as_they_are(model, pbc):
+    calculator = MACECalculator(model)
+    expected = molecule("H2O", calculator=calculator).get_forces()
+    far = molecule("H2O") + molecule("H2O")
+    far.positions[3:] += [3e6, 0, 0]
+    far.set_cell([1e8, 20, 30])
+    far.pbc = pbc
+    far.calc = calculator
+    np.testing.assert_allclose(far.get_forces()[:3], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(far.get_forces()[3:], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [None, [3, 4, 5]])
+def test_a_structure_without_atoms_has_no_energy(model, cell):
+    atoms = Atoms(cell=cell, pbc=cell is not None, calculator=MACECalculator(model))
+    assert atoms.get_potential_energy() == 0
+    assert atoms.get_forces().shape == (0, 3)
+    if cell:
+        np.testing.assert_array_equal(atoms.get_stress(), np.zeros(6))
+
+
+def test_energies_are_summed_in_double_precision(model):
+    """2,000 oxygen atoms of -2 keV: a sum in float32 would be wrong by tenths of an eV."""
+    atoms = Atoms("O2000", np.arange(6000).reshape(-1, 3) * 9.0)
+    lone = Atoms("O", calculator=MACECalculator(model, dtype="float32"))
+    energy = lone.get_potential_energy()
+    atoms.calc = lone.calc
+    assert atoms.get_potential_energy() == pytest.approx(2000 * energy, rel=1e-13)
 
 
 def test_heads_are_told_apart_by_name(ethanol):

@@ -99,3 +99,59 @@ def test_the_count_is_that_of_the_list(pbc):
         count = count_neighbors(atoms.positions, atoms.cell.array, atoms.pbc, r_max=5.0)
         assert count == len(_edges(atoms, 5.0))
     assert count_neighbors(np.zeros((0, 3)), np.eye(3), (False,) * 3, r_max=5.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("positions", "lengths", "pbc", "pair"),
+    [
+        ([[0, 0, 0], [3e6, 0, 0], [3e6, 1, 0]], (0, 0, 0), (0, 0, 0), (1, 2)),
+        ([[0, 1, 0], [0, -2e30, 0], [0, 0, 0]], (0, 0, 0), (0, 0, 0), (0, 2)),
+        ([[0, 0, 1e9], [0, 0, 0], [0, 1, 0]], (4, 4, 4), (1, 1, 0), (1, 2)),
+        ([[0, 0, 0], [9e5, 2e5, 0], [0, 1, 0]], (0, 0, 4), (0, 0, 1), (0, 2)),
+        ([[0, 0, 0], [0, 0, 7e5], [0, 1, 0]], (4, 4, 2e6), (1, 1, 1), (0, 2)),
+        ([[0, 0, 7], [2, 0, -8e7], [2, 1, -8e7]], (5, 6, 1e8), (1, 1, 1), (1, 2)),
+        ([[0, 0, 0], [0, 9e3, 9e3], [0, 1, 0]], (9, 1e4, 1e4), (1, 1, 1), (0, 2)),
+        ([[0, 0, 0], [0, 1, 0], [1e11, 1, 0]], (1e12, 1e12, 1e12), (1, 1, 1), (0, 1)),
+    ],
+)
+def test_atoms_may_be_far_apart_in_thin_space(positions, lengths, pbc, pair):
+    """In some of these vesin 0.6 divides by zero, which ends the process."""
+    atoms = Atoms("H3", positions, cell=lengths, pbc=pbc)
+    assert [edge[:2] for edge in _edges(atoms, 3.0)] == [pair, pair[::-1]]
+
+
+def test_skewed_thin_cells_have_the_edges_of_short_ones():
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(-4, 12, (7, 3))
+    cell = np.array([[4.0, 0.5, 0.3], [0.4, 5.0, -0.2], [1.0, -2.0, 60.0]])
+    short = Atoms("H7", positions, cell=cell, pbc=True)
+    long = short.copy()
+    long.cell[2] *= 1e5
+    long.positions[3] += long.cell[2] - 2 * long.cell[0]
+    jumps = np.zeros((7, 3))
+    jumps[3] = [-2, 0, 1]
+    expected = [
+        (i, j, *(np.array(s) + jumps[i] - jumps[j]).astype(int))
+        for i, j, *s in _edges(short, 4.0)
+    ]
+    assert _edges(long, 4.0) == sorted(expected)
+
+
+def test_a_wide_sheet_is_sorted_into_larger_boxes():
+    side = np.arange(340) * 6.0
+    grid = np.stack(np.meshgrid(side, side, [0.0, 1.0]), axis=-1).reshape(-1, 3)
+    found = neighbor_list(grid, np.zeros((3, 3)), (False,) * 3, r_max=3.0)
+    assert found.edge_index.shape == (2, 2 * 340 * 340)
+    assert np.abs(np.diff(found.edge_index, axis=0)).max() == 1
+
+
+@pytest.mark.parametrize("pbc", [(False,) * 3, (True,) * 3], ids=str)
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_named(number, pbc):
+    positions = np.zeros((3, 3))
+    positions[2, 1] = number
+    message = rf"position of atom 2 is \[0.0, {number}, 0.0\]: it must be finite"
+    with pytest.raises(ValueError, match=message):
+        neighbor_list(positions, np.eye(3), pbc, r_max=1.5)
+    with pytest.raises(ValueError, match=r"the cell is .*: its vectors must be finite"):
+        neighbor_list(np.zeros((3, 3)), np.eye(3) * number, pbc, r_max=1.5)
