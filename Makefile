@@ -44,8 +44,9 @@ check: lint types test test-slow  ## all that CI does
 parity: install  ## ours against mace-torch on the same data (makes an environment for it)
 	$(BIN)/python benchmarks/parity.py --data-dir $(DATA_DIR)
 
-bench: install  ## time and memory of a step against mace-torch (about 20 minutes)
+bench: install  ## time and memory of a step and of MD against mace-torch (about 35 minutes)
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/md.py --again
 
 bench-scale: install  ## balance, streaming, loading, opening, ranks and resume at full size
 	$(BIN)/python benchmarks/scale.py --data-dir $(DATA_DIR)

@@ -36,6 +36,16 @@ def environment_python(environment: Path) -> Path:
     return python
 
 
+def install_ours(python: Path) -> None:
+    """Our package beside mace-torch in its environment, as far as it is not there yet."""
+    probe = [str(python.absolute()), "-c", "import mace_train"]
+    if subprocess.run(probe, cwd="/", capture_output=True, check=False).returncode:
+        root = Path(__file__).parents[1]
+        print(f"installing {root.name} beside mace-torch (once)")
+        install = [str(python), "-m", "pip", "install", "--quiet", "--editable", str(root)]
+        subprocess.run([*install, *PACKAGES], check=True)
+
+
 def training_command(
     environment: Path,
     files: dict[str, Path],

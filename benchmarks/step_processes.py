@@ -1,4 +1,4 @@
-"""Worker processes as `step.py` sees them: started alike, asked in turn, then stopped."""
+"""Worker processes of both codes: started alike, asked in turn, then stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mace_torch_peer import ONE_CORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).parent
 OURS, PEER = "mace-train", "mace-torch"
@@ -31,12 +31,14 @@ class Setting:
         cores: Where both codes run, one thread on each.
         backend: Of our model; None: its own choice.
         default_allocator: Whether malloc keeps its own settings.
+        scripts: What the workers run, by code.
     """
 
     peer_python: Path
     cores: tuple[int, ...]
     backend: str | None = None
     default_allocator: bool = False
+    scripts: Mapping[str, str] = field(default_factory=lambda: SCRIPTS)
 
     @property
     def shared_variables(self) -> dict[str, str]:
@@ -70,7 +72,7 @@ class Worker:
         self.code = code
         self.atoms: list[int] = []
         python = sys.executable if code == OURS else str(setting.peer_python.absolute())
-        command = [python, str(HERE / SCRIPTS[code])]
+        command = [python, str(HERE / setting.scripts[code])]
         command += ["--cores", *[str(core) for core in setting.cores], *more]
         if code == OURS and setting.backend is not None:
             command += ["--backend", setting.backend]

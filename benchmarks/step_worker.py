@@ -142,17 +142,19 @@ class Code(ABC):
         steps cannot fill it unseen.
         """
         self.mode("train")
-        gc.collect()
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
-        before = _status("VmRSS")
+        before = forget_peak()
         for batch in batches:
             self._step(self.batches[batch])
-        return {"before": before, "peak": _status("VmHWM")}
+        return {"before": before, "peak": process_status("VmHWM")}
 
 
-def serve(code: Code, answers_to: int) -> None:
-    """Answer commands until the input ends; answers go to this file descriptor."""
+def serve(code: object, answers_to: int) -> None:
+    """Answer commands until the input ends: public methods, by name.
+
+    Args:
+        code: Whose methods they are.
+        answers_to: File descriptor that answers go to.
+    """
     answers = os.fdopen(answers_to, "w")
     for line in sys.stdin:
         command, arguments = json.loads(line)
@@ -184,7 +186,16 @@ def _write(path: str, tensors: dict[str, Tensor]) -> None:
     np.savez(path, **arrays)
 
 
-def _status(name: str) -> float:
+def forget_peak() -> float:
+    """Resident memory in MB with the free heap given back; ``VmHWM`` begins anew."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return process_status("VmRSS")
+
+
+def process_status(name: str) -> float:
+    """A size in ``/proc/self/status``, MB: ``VmRSS`` is resident, ``VmHWM`` its peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024

@@ -15,7 +15,9 @@ from mace_train.cli.construction import construct
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-GROUPS = ("data", "model", "loss", "optim", "schedule", "trainer", "logger", "submit")
+GROUPS = (
+    "data", "model", "loss", "optim", "schedule", "trainer", "logger", "callbacks", "submit",
+)  # fmt: skip
 NEEDED = {
     ("data", "extxyz"): ["data.train=sample"],
     ("data", "mptrj"): ["data.train=sample"],

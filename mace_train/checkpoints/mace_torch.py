@@ -8,6 +8,7 @@ compute.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ from mace_train.model.wigner import product_basis
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+METADATA_ATTRIBUTE = "mace_train_metadata"
+"""JSON in a ``.model`` file that `mace_train.exports` wrote; mace-torch ignores it."""
 
 # Tensors that follow from the others, and leftovers of older versions that nothing reads.
 _DERIVED = re.compile(
@@ -100,6 +104,36 @@ def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return arguments, {n: value for n, value in tensors.items() if n not in _ARGUMENTS}
 
 
+def read_official_metadata(path: Path) -> dict[str, Any]:
+    """What an official file says of its origin; mace-export writes it, mace-torch does not.
+
+    Raises:
+        UnsafeFileError: See `read_official`.
+        ValueError: See `read_official`; or it says nothing.
+    """
+    with TorchArchive(path) as archive:
+        root = read_modules(archive.load(is_allowed=may_stand))[""]
+    text = root.attributes.get(METADATA_ATTRIBUTE)
+    if text is None:
+        raise ValueError("it has no metadata, since mace-train did not write it")
+    try:
+        metadata = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError("its metadata are not JSON") from error
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are not a JSON object")
+    return metadata
+
+
+def follows_from_others(name: str) -> bool:
+    """Whether a tensor of an official file follows from the others, or is read by nothing.
+
+    >>> follows_from_others("interactions.0.linear.output_mask")
+    True
+    """
+    return bool(_DERIVED.search(name))
+
+
 def _has_our_basis(state: dict[str, Tensor], arguments: dict[str, Any]) -> bool:
     """Whether the file's U matrices are ours; newer files may have a reduced basis."""
     degrees = [degree for _, degree, _ in irreps_of(arguments["hidden_irreps"])]
@@ -134,7 +168,7 @@ def _tensors(
     for module in modules.values():
         named = module.named("_parameters") | module.named("_buffers")
         for name, record in named.items():
-            if _DERIVED.search(name):
+            if follows_from_others(name):
                 continue
             tensor = archive.tensor(record)
             if not name.endswith(".bias"):

@@ -21,7 +21,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from mace_train.checkpoints.inert_pickle import UnsafeFileError
-from mace_train.checkpoints.mace_torch import load_official
+from mace_train.checkpoints.mace_torch import load_official, read_official_metadata
 from mace_train.checkpoints.probes import Deviations, Probes, compare_with_probes
 from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.training_checkpoint import (
@@ -130,6 +130,8 @@ def load_model(
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata that a model file or training checkpoint was written with.
 
+    An official file has some if mace-export wrote it.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ModelFileError: If it is damaged or something else.
@@ -138,7 +140,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     with _errors_naming(path):
         if _kind(path) == "archive":
             if not is_training_checkpoint(path):
-                raise ValueError("it has no metadata, since mace-train did not write it")
+                return read_official_metadata(path)
             return read_training_checkpoint(path).get("metadata", {})
         return json.loads(_read_header(path)["metadata"])
 
@@ -161,6 +163,18 @@ def check_probes(path: str | Path) -> Deviations | None:
             )
         model, probes = _read_model_file(path)
     return None if probes is None else compare_with_probes(model, probes)
+
+
+def read_probes(path: str | Path) -> Probes | None:
+    """The probe frames of a model file; None if it is of another kind or carries none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ModelFileError: If it is damaged or something else.
+    """
+    path = Path(path)
+    with _errors_naming(path):
+        return None if _kind(path) == "archive" else _read_model_file(path)[1]
 
 
 def floating_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

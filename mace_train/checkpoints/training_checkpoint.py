@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHECKPOINT_KEY = "mace_train"
 FORMAT_VERSION = 1
 _PREFIX = "model."
+# As a string of its own, which a longer text that names the package does not hold.
+_PICKLED_KEY = b"X" + len(CHECKPOINT_KEY).to_bytes(4, "little") + CHECKPOINT_KEY.encode()
 
 
 class NewerFormatError(ValueError):
@@ -38,7 +40,7 @@ def is_training_checkpoint(path: Path) -> bool:
         ValueError: If it is no such archive, or a damaged one.
     """
     with TorchArchive(path) as archive:
-        return CHECKPOINT_KEY.encode() in archive.pickle
+        return _PICKLED_KEY in archive.pickle
 
 
 def read_training_checkpoint(path: Path) -> dict[str, Any]:

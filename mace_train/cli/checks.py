@@ -1,6 +1,6 @@
 """What the schema cannot say: values of a config that must fit each other.
 
-Floor 4, the standard library only. Each check looks only at keys whose own value is right,
+Floor 5, the standard library only. Each check looks only at keys whose own value is right,
 so that one mistake gives one message.
 """
 
@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from mace_train.cli.checked import Values
-from mace_train.cli.file_checks import existing_e0s, existing_files, wandb_account
+from mace_train.cli.file_checks import (
+    existing_e0s,
+    existing_files,
+    existing_model,
+    wandb_account,
+)
 from mace_train.cli.problems import Problem
 from mace_train.cli.submit_checks import slurm_job
 from mace_train.training.run_time import parse_time
@@ -137,8 +143,10 @@ def _loss_weights(values: Values) -> Iterator[Problem]:
             )
 
 
-def _elements(values: Values) -> Iterator[Problem]:
-    elements = values.get("data.elements")
+def _elements(
+    values: Values, *, key: str = "data.elements", words: str = "auto | mp0"
+) -> Iterator[Problem]:
+    elements = values.get(key)
     if not isinstance(elements, list):
         return
     known = dict(zip([*SYMBOLS, *range(1, 119)], [*range(1, 119), *range(1, 119)]))
@@ -146,8 +154,28 @@ def _elements(values: Values) -> Iterator[Problem]:
     numbers = [known[element] for element in elements if element in known]
     if wrong or not elements or len(set(numbers)) < len(numbers):
         what = f"{wrong} are no elements" if wrong else f"{elements} is not allowed"
-        allowed = "auto | mp0 | a list of different elements, e.g. [1,8] or [H,O]"
-        yield Problem("data.elements", f"{what}; allowed: {allowed}")
+        allowed = f"{words} | a list of different elements, e.g. [1,8] or [H,O]"
+        yield Problem(key, f"{what}; allowed: {allowed}")
+
+
+def _dimer_elements(values: Values) -> Iterator[Problem]:
+    yield from _elements(values, key="elements", words="auto | all")
+
+
+def _some_check(values: Values) -> Iterator[Problem]:
+    asked, skipped = values.get("checks"), values.get("skip")
+    if not values.has("checks", "skip") or asked == "all":
+        return
+    left = {asked} if isinstance(asked, str) else set(asked)
+    if not left - ({skipped} if isinstance(skipped, str) else set(skipped)):
+        yield Problem("checks", f"{asked} without skip={skipped} leaves none; name a check")
+
+
+def _known_cutoff(values: Values) -> Iterator[Problem]:
+    for key in ("r_max", "num_interactions"):
+        if values.get("checkpoint") is not None and values.get(key) is not None:
+            what = f"{values.get(key)} is for a calculator; a model brings its own"
+            yield Problem(key, f"{what}: leave {key} out")
 
 
 def _label_keys(values: Values) -> Iterator[Problem]:
@@ -200,6 +228,12 @@ def _scored(values: Values) -> Iterator[Problem]:
         yield Problem("checkpoint", f"{what}: give {cure}")
 
 
+def _parquet(values: Values) -> Iterator[Problem]:
+    if values.get("predictions") == "parquet" and find_spec("pyarrow") is None:
+        cure = "pip install 'mace-train[parquet]', or predictions=extxyz"
+        yield Problem("predictions", f"parquet needs pyarrow, which is not here: {cure}")
+
+
 _DATA: tuple[Check, ...] = (_label_keys, existing_files)
 _TRAIN: tuple[Check, ...] = (
     _irreps,
@@ -216,4 +250,10 @@ _TRAIN: tuple[Check, ...] = (
     _max_time,
     _name,
 )
-_CHECKS = {"train": (*_TRAIN, *_DATA), "prepare": _DATA, "evaluate": (_scored, *_DATA)}
+_CHECKS = {
+    "train": (*_TRAIN, *_DATA),
+    "prepare": _DATA,
+    "evaluate": (_scored, _parquet, *_DATA),
+    "export": (existing_model,),
+    "check": (_scored, _dimer_elements, _known_cutoff, _some_check, existing_files),
+}

@@ -1,6 +1,6 @@
 """Let Hydra compose what the user gave, and name every override that is wrong.
 
-Floor 4. Hydra stops at its first error; here every override is judged by itself and left
+Floor 5. Hydra stops at its first error; here every override is judged by itself and left
 out if it is wrong, so that the rest can be composed and checked too.
 """
 
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 CONFIG_PATH = "pkg://mace_train.configs"
 """Where Hydra finds our configs, installed or in a checkout."""
 
-OPEN_GROUPS = {"evaluate": "calculator.", "train": "submit.options."}
+OPEN_GROUPS = {
+    "evaluate": "calculator.",
+    "check": "calculator.",
+    "train": "submit.options.",
+}
 """Keys of a command that may be given though its config file does not hold them."""
 
 
@@ -184,6 +188,9 @@ def _absent_group(override: Override, config_name: str) -> Problem:
 _INSTEAD_OF_GROUP = {
     ("evaluate", "model"): "; a trained model is named by checkpoint=PATH",
     ("evaluate", "data"): "; name the frames with data.test=FILES",
+    ("check", "model"): "; a trained model is named by checkpoint=PATH",
+    ("check", "data"): "; name a structure with structure=FILE",
+    ("export", "model"): "; a trained model is named by checkpoint=PATH",
     ("prepare", "data"): "; name the files with data.train=FILES",
 }
 

@@ -1,6 +1,6 @@
 """Compose a config, check all of it, and give it on as plain values.
 
-Floor 4. What Hydra composed is resolved, every key is checked by the schema, then the
+Floor 5. What Hydra composed is resolved, every key is checked by the schema, then the
 values against each other, and all that is wrong is raised at once, before torch is
 imported.
 """
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 UNNAMED_KEYS = (
     "name", "run_dir", "resume", "recipe.", "trainer.", "submit.", "logger.", "report.",
-    "checkpoint.", "data.num_workers", "data.valid_batch_size", "data.cache_dir",
+    "checkpoint.", "callbacks.", "data.num_workers", "data.valid_batch_size",
+    "data.cache_dir",
 )  # fmt: skip
 """Keys that do not make another run: a run goes on after they change."""
 

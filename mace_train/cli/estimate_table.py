@@ -1,6 +1,6 @@
 """How an estimate is shown: a table, and what has to be said of its numbers.
 
-Floor 4.
+Floor 5.
 """
 
 from __future__ import annotations

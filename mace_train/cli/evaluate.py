@@ -1,4 +1,4 @@
-"""``mace-evaluate``: errors of a model, or of any ASE calculator, on labelled frames."""
+"""``mace-evaluate``: predictions of a model or any ASE calculator, and their errors."""
 
 from __future__ import annotations
 

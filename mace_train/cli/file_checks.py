@@ -1,6 +1,6 @@
 """What a config refers to outside itself: files that must exist, and an account.
 
-Floor 4, the standard library only.
+Floor 5, the standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from mace_train.cli.checked import Values
 
+RUN_MODEL = "model.safetensors"
+"""The model file in the folder of a run that has ended."""
+
 E0_SOURCES = ("least_squares", "isolated_atoms", "mp0")
 
 MPTRJ_ABSENT = """\
@@ -31,10 +34,12 @@ To make shards once: mace-prepare data.train=PLACE output=shards/mptrj"""
 
 def existing_files(values: Values) -> Iterator[Problem]:
     """Data, models and checkpoints that are named but not there."""
-    for key in ("init_from", "checkpoint", "data.split_file"):
+    for key in ("init_from", "checkpoint", "data.split_file", "structure"):
         path = values.get(key)
-        if isinstance(path, str) and not Path(path).is_file():
-            yield Problem(key, f"{path!r} is no file")
+        for one in path if isinstance(path, list) else [path]:
+            is_named = isinstance(one, str) and not Path(one).is_file()
+            if is_named and not (key == "checkpoint" and _is_committee(one)):
+                yield Problem(key, f"{one!r} is no file")
     resume = values.get("resume")
     words = ("auto", "never")
     if isinstance(resume, str) and resume not in words and not Path(resume).is_file():
@@ -45,6 +50,26 @@ def existing_files(values: Values) -> Iterator[Problem]:
         )
     for key in ("data.train", "data.valid", "data.test"):
         yield from _existing_sources(key, values)
+
+
+def _is_committee(pattern: str) -> bool:
+    """Whether a glob finds models."""
+    return any(sign in pattern for sign in "*?[") and _matches(pattern)
+
+
+def existing_model(values: Values) -> Iterator[Problem]:
+    """A checkpoint that is no file, nor a run's folder with a model in it."""
+    given = values.get("checkpoint")
+    path = Path(given) if isinstance(given, str) else None
+    if path is None or path.is_file() or (path / RUN_MODEL).is_file():
+        return
+    if not path.is_dir():
+        siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        yield Problem("checkpoint", f"{given!r} is no file{nearest(str(path), siblings)}")
+        return
+    last = path / "checkpoints" / "last.ckpt"
+    cure = f"; its run has not ended, but has checkpoint={last}" if last.is_file() else ""
+    yield Problem("checkpoint", f"the folder {given!r} has no {RUN_MODEL}{cure}")
 
 
 def _existing_sources(key: str, values: Values) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """One process at a time writes into a run's folder.
 
-Floor 4, the standard library only. The lock belongs to the process, so that the system
+Floor 5, the standard library only. The lock belongs to the process, so that the system
 takes it back when the process ends in whatever way; workers that it forked do not hold it.
 """
 
@@ -26,15 +26,19 @@ SECONDS_OF_PATIENCE = 10.0
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, cure: str = "give this run another name=...") -> Iterator[None]:
     """Hold the lock of a folder, which is made if it does not exist.
+
+    Args:
+        folder: To be written by this process alone.
+        cure: How the user gives the work another folder.
 
     Raises:
         ValueError: If another process holds it; the message names host and process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as file:
-        _take(file, folder)
+        _take(file, folder, cure)
         file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(f"host {socket.gethostname()}, process {os.getpid()}, since {now}\n")
@@ -42,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _take(file: IO[str], folder: Path) -> None:
+def _take(file: IO[str], folder: Path, cure: str) -> None:
     until = time.monotonic() + SECONDS_OF_PATIENCE
     while True:
         try:
@@ -55,7 +59,7 @@ def _take(file: IO[str], folder: Path) -> None:
             holder = file.read().strip() or "its host and number are not known"
             raise ValueError(
                 f"{folder} is being written by another process ({holder}): wait until it "
-                "has ended, or give this run another name=..."
+                f"has ended, or {cure}"
             ) from None
         except OSError as error:
             logger.info(

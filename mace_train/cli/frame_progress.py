@@ -1,6 +1,6 @@
 """Show how far the preparation of frames is: a bar on a terminal, lines elsewhere.
 
-Floor 4.
+Floor 5.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -68,15 +69,20 @@ class _Speed(ProgressColumn):
 
 def _lines(what: str) -> Callable[[int, int | None], None]:
     began = last = time.monotonic()
+    before: int | None = None  # frames that were done when this began
 
     def tell(done: int, total: int | None) -> None:
-        nonlocal last
+        nonlocal last, before
+        before = done if before is None else before
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
+            speed = (done - before) / (now - began)
             of = "" if total is None else f" of {total}"
-            logger.info(
-                "%s: %d%s frames, %.0f frames/s", what, done, of, done / (now - began)
-            )
+            left = ""
+            if total is not None and speed > 0:
+                left = f", ETA {timedelta(seconds=round((total - done) / speed))}"
+            rate = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+            logger.info("%s: %d%s frames, %s frames/s%s", what, done, of, rate, left)
 
     return tell

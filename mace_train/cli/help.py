@@ -1,6 +1,6 @@
 """The text of ``--help``: groups, the keys used most, and command lines to copy.
 
-Floor 4, the standard library only, so that help is there at once. Groups are read from the
+Floor 5, the standard library only, so that help is there at once. Groups are read from the
 config folders, the user's own included.
 """
 
@@ -80,7 +80,7 @@ The same command goes on where it was stopped.
 """
 
 _EVALUATE = """\
-mace-evaluate: errors of a trained model, or of any ASE calculator, on labelled structures
+mace-evaluate: predictions of a trained model, or of any ASE calculator, and its errors
 
     mace-evaluate checkpoint=PATH data.test=FILES [key=value ...]
 
@@ -88,16 +88,82 @@ Examples:
 
     mace-evaluate checkpoint=runs/NAME/model.safetensors data.test=my.xyz
     mace-evaluate checkpoint=runs/NAME/checkpoints/last.ckpt data.test=my.xyz
+    mace-evaluate checkpoint=mace.model 'data.test=mofs/*.cif' predictions=parquet
     mace-evaluate calculator._target_=ase.calculators.emt.EMT data.test=my.xyz
+
+Keys (key=value):
+  checkpoint               model file, official .model file or training checkpoint; a glob
+                           or a list is a committee: mean and standard deviation
+  calculator._target_      class of an ASE calculator; its arguments: calculator.NAME=VALUE
+  data.test                a file, a folder, a glob or a list, with or without labels
+  output                   folder of the results; auto: runs/evaluate-MODEL-DATA
+  predictions              extxyz | parquet | none; in the order of the input
+  node_energies            true: each atom's share of the energy too
+  resume                   auto | never: begin anew
+  bad_frames               refuse | leave_out frames that cannot be used
+  workers                  processes; auto: one a core, one beside a GPU or a calculator
+  dtype, device, head      auto; auto; null: the only head
+  data.max_edges           most neighbors at once; auto: as memory allows; no result depends
+                           on it, nor on data.batch_size, the most frames at once
+  data.energy_key, .forces_key, .stress_key, .virials_key, .units.energy, .max_force
+The same command goes on where it was stopped.
+"""
+
+_EXPORT = """\
+mace-export: a model as a file that other programs use, compared before it is kept
+
+    mace-export checkpoint=PATH format=FORMAT [key=value ...]
+
+Examples:
+
+    mace-export checkpoint=runs/NAME/model.safetensors format=mace_torch
+    mace-export checkpoint=runs/NAME format=mace_torch dtype=float64 output=my.model
+    mace-export checkpoint=runs/NAME format=lammps head=NAME
+
+Formats:
+  mace_torch               .model of mace-torch, for its calculator, LAMMPS, TorchSim,
+                           janus-core and others; needs mace-torch beside mace-train:
+                           pip install 'mace-torch==0.3.16' (brings e3nn 0.4.4)
+  torch_export             .pt2 that runs with torch alone, without this package
+  lammps                   .pkl for LAMMPS (ML-IAP), whose Python needs this package
+
+Keys (key=value):
+  checkpoint               model file, run folder, training checkpoint or official .model
+  output                   PATH or a folder; auto: MODEL-FORMAT beside the checkpoint
+  head                     null: all heads | NAME: that head alone
+  dtype                    auto: that of the checkpoint | float32 | float64
+  overwrite                false | true
+  level_of_theory          text that travels with the file, e.g. 'level_of_theory="PBE+U"'
+"""
+
+_CHECK = """\
+mace-check: is a trained model, or any ASE calculator, physical?
+
+    mace-check checkpoint=PATH [key=value ...]
+
+Examples:
+
+    mace-check checkpoint=runs/NAME/model.safetensors
+    mace-check checkpoint=runs/NAME/model.safetensors dtype=float64 'elements=[Si,O]'
+    mace-check checkpoint=mace.model structure=POSCAR 'checks=[dimers,nve]'
+    mace-check calculator._target_=ase.calculators.emt.EMT 'elements=[Cu,Au]' r_max=6.0
+
+Checks: rotation reflection translation permutation wrapping, forces and stress against
+differences of energies, supercell far_pieces (extensivity), locality, cutoff, dimers (walls
+down to 0.5 Å), volumes (equation of state), nve (drift), probes (frames of the model file).
+A table, checks.json and checks.png; exit code 1 if one fails.
 
 Keys (key=value):
   checkpoint               model file, official .model file or training checkpoint
   calculator._target_      class of an ASE calculator; its arguments: calculator.NAME=VALUE
-  data.test                a file, a folder, a glob or a list
-  output                   folder of the results; auto: runs/evaluate-MODEL-DATA
+  r_max, num_interactions  what such a calculator does not say; a model brings its own
+  structure                a file; null: probe frames of the model file, else built crystals
+  elements                 auto: those of the structures | all | [Si,O]; pairs of the dimers
+  checks, skip             all | one | a list [dimers,nve]
+  output                   folder of the results; auto: runs/check-MODEL
   dtype, device, head      auto; auto; null: the only head
-  data.batch_size          16, changes no result
-  data.energy_key, .forces_key, .stress_key, .virials_key, .units.energy, .max_force
+  nve_steps, temperature   200; 300 K
+  limits.NAME              null: by dtype; mace-check --cfg job lists them
 """
 
 _FLAGS = """
@@ -109,7 +175,13 @@ Flags:
   --version, --hydra-help
 """
 
-_TEXTS = {"train": _TRAIN, "prepare": _PREPARE, "evaluate": _EVALUATE}
+_TEXTS = {
+    "train": _TRAIN,
+    "prepare": _PREPARE,
+    "evaluate": _EVALUATE,
+    "export": _EXPORT,
+    "check": _CHECK,
+}
 
 
 def help_text(command: str, words: Sequence[str] = ()) -> str:

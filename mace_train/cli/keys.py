@@ -1,8 +1,8 @@
 """The top-level keys of each command, as typed dictionaries.
 
-Floor 4, the standard library only. The keys inside a group with a ``_target_`` are that
-constructor's arguments and stand there; what a command itself reads stands here.
-`cli.schema` reads both.
+Floor 5, the standard library only. The keys inside a group with a ``_target_`` are that
+constructor's arguments and stand there; what a command itself reads stands here, or in
+`cli.model_keys` if it works on a model without data. `cli.schema` reads all of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
+    from mace_train.cli.model_keys import Check, Export  # noqa: F401 - schema finds them
     from mace_train.constraints import (
         Fraction,
         NonNegativeFloat,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
     from mace_train.data.labels import EnergyUnit, LengthUnit
     from mace_train.data.problems import BadFrames
+    from mace_train.training.prediction_files import PredictionFormat
     from mace_train.training.training_data import LabelKey
 
 Constructed = dict[str, Any]
@@ -66,6 +68,7 @@ class Train(TypedDict):
     early_stopping: Constructed
     trainer: Constructed
     checkpoint: Constructed
+    callbacks: Constructed
     report: Constructed
     logger: Constructed
     submit: Constructed
@@ -99,7 +102,8 @@ class EvaluateData(TypedDict):
     """Input files of ``mace-evaluate``."""
 
     test: str | list[str]
-    batch_size: PositiveInt
+    max_edges: PositiveInt | Literal["auto"]
+    batch_size: PositiveInt | None
     energy_key: LabelKey
     forces_key: LabelKey
     stress_key: LabelKey
@@ -112,9 +116,14 @@ class EvaluateData(TypedDict):
 class Evaluate(TypedDict):
     """Keys of ``mace-evaluate``."""
 
-    checkpoint: str | None
+    checkpoint: str | list[str] | None
     calculator: Any
     output: str
+    resume: Literal["auto", "never"]
+    predictions: PredictionFormat
+    node_energies: bool
+    bad_frames: BadFrames
+    workers: PositiveInt | Literal["auto"]
     dtype: Literal["auto", "float32", "float64"]
     device: str
     head: str | None

@@ -1,6 +1,6 @@
 """How a run ends: finished, stopped or failed; what the user is told, and ``status.json``.
 
-Floor 4. A job script asks the status whether to start the job again: it does so where the
+Floor 5. A job script asks the status whether to start the job again: it does so where the
 run was interrupted, and never where it failed.
 """
 
@@ -40,7 +40,7 @@ def ending_told(folder: RunFolder) -> Iterator[None]:
         Interrupted: If the run was stopped; the message says how to go on.
         ValueError: Instead of an error of torch that a user can cause.
     """
-    with _Signals() as signals:
+    with EndingSignals() as signals:
         try:
             yield
         except RunStoppedError as error:
@@ -49,7 +49,7 @@ def ending_told(folder: RunFolder) -> Iterator[None]:
         except SIGTERMException:
             signals.ignore()
             raise _interrupted(folder, "terminated", TERMINATED) from None
-        except _SignalError as error:
+        except SignalledEnd as error:
             signals.ignore()
             asked = error.interruption
             raise _interrupted(folder, str(asked), asked.exit_code) from None
@@ -69,22 +69,26 @@ def ending_told(folder: RunFolder) -> Iterator[None]:
             raise told from error
 
 
-class _SignalError(BaseException):
-    """A signal came where no step is in progress."""
+class SignalledEnd(BaseException):
+    """A signal came where no step is in progress.
+
+    Args:
+        interruption: Which one.
+    """
 
     def __init__(self, interruption: Interruption) -> None:
         super().__init__(str(interruption))
         self.interruption = interruption
 
 
-class _Signals:
+class EndingSignals:
     """Lets SIGTERM and SIGUSR1 end the run where it does not train: loading, reporting."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Signals:
+    def __enter__(self) -> EndingSignals:
         if threading.current_thread() is threading.main_thread():
             names = [n for n in ("SIGTERM", "SIGUSR1") if hasattr(signal, n)]
             numbers = [getattr(signal, name) for name in names]
@@ -104,7 +108,7 @@ class _Signals:
 
     def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if os.getpid() == self._process:
-            raise _SignalError(Interruption(signal.Signals(number).name))
+            raise SignalledEnd(Interruption(signal.Signals(number).name))
         signal.signal(number, signal.SIG_DFL)  # in a worker that was forked
         os.kill(os.getpid(), number)
 

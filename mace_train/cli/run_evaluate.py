@@ -1,41 +1,41 @@
 """What ``mace-evaluate`` does with its checked config.
 
-Floor 4. The model, or a calculator, is run on every frame of ``data.test``; results,
-errors, predictions and parity plots are written into one folder.
+Floor 5. The model, or a calculator, predicts every frame of ``data.test`` part by part;
+then predictions, errors and parity plots are written into one folder. Stopped in whatever
+way, the same command goes on with the parts that are missing.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-
-from mace_train.checkpoints.model_file import load_model
 from mace_train.cli.arithmetic import threads_for
+from mace_train.cli.command import INTERRUPTED, Interrupted
+from mace_train.cli.evaluated import model_paths, open_calculator, open_models
+from mace_train.cli.folder_lock import locked
 from mace_train.cli.frame_progress import frame_progress
-from mace_train.cli.problems import ConfigError, Problem, nearest
+from mace_train.cli.run_end import EndingSignals, SignalledEnd
 from mace_train.cli.run_folder import RunFolder
-from mace_train.data.cache import open_store
-from mace_train.data.dataset import GraphDataset
-from mace_train.data.labels import LabelKeys
-from mace_train.model.backends import chosen_backend
-from mace_train.training.evaluation import Evaluation, evaluate_calculator, evaluate_model
-from mace_train.training.frame_set import FrameSet
-from mace_train.training.predictions import write_predictions
+from mace_train.training.errors import Evaluation
+from mace_train.training.part_work import PartWork
+from mace_train.training.prediction_files import SUFFIXES, write_extxyz, write_parquet
+from mace_train.training.prediction_parts import PartFolder
 from mace_train.training.report import write_evaluation
-from mace_train.training.training_data import num_cores
+from mace_train.training.stored_predictions import StoredPredictions
+from mace_train.training.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from mace_train.model.mace import MACE
+    from collections.abc import Iterator
+
+    from mace_train.cli.evaluated import Evaluated
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {"auto": None, "float32": torch.float32, "float64": torch.float64}
-_ANY_R_MAX = 6.0  # a store counts edges; a calculator finds its own
+_SHOWN = 3  # frames that are left out, of which all are listed in a file
 
 
 def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -50,128 +50,115 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: If the calculator cannot be made, or the head is not one of the
             model's.
-        ValueError: If a file cannot be read, no frame is left to score, or the model does
-            not know an element of the data.
+        ValueError: If a file cannot be read, a frame cannot be predicted, or the folder
+            holds an unfinished evaluation of something else.
+        Interrupted: If it was stopped; the message says how to go on.
     """
-    output = _output_folder(config)
-    score = _score_model if config["checkpoint"] else _score_calculator
-    with RunFolder(output).logging():
-        evaluation = score(config)
-        results = write_evaluation(output, {"test": evaluation}, figures=config["figures"])
-        path = output / "predictions.extxyz"
-        write_predictions(path, evaluation.predictions, evaluation.store)
-        logger.info(
-            "results, errors by element and frame, predictions, figures: %s", output
+    folder = RunFolder(_output_folder(config))
+    parts = PartFolder(folder.path / "parts")
+    lock = locked(folder.path, cure="choose another folder with output=...")
+    with lock, folder.logging(), _ending_told(parts):
+        evaluated = (open_models if config["checkpoint"] else open_calculator)(
+            config, parts
         )
+        stored = _predict(config, evaluated, parts)
+        results = _write(config, evaluated, stored, folder.path)
+        parts.delete()
     return results
 
 
-def _score_model(config: dict[str, Any]) -> Evaluation:
-    path = Path(config["checkpoint"])
-    model = load_model(path, device="cpu", dtype=_DTYPES[config["dtype"]])
-    head = _head_place(model, config["head"])
-    frames = _open_frames(config, r_max=model.r_max)
-    frames.require_elements(
-        model.elements,
-        who=f"the model {path}",
-        where="data.test",
-        cure="Leave those frames out, or take a model that was trained with them.",
+def _predict(
+    config: dict[str, Any], evaluated: Evaluated, folder: PartFolder
+) -> StoredPredictions:
+    """Predict what is not predicted yet."""
+    frames = evaluated.frames
+    work = PartWork(
+        evaluated.potential, evaluated.parts, folder, bad_frames=config["bad_frames"]
     )
-    dataset = GraphDataset(
-        frames.store,
-        frames.indices,
-        elements=model.elements,
-        r_max=model.r_max,
-        dtype=next(model.parameters()).dtype,
+    num_missing = sum(len(work.parts[number]) for number in work.missing)
+    if num_missing < work.num_frames:
+        logger.info(
+            "%d of %d frames are predicted already",
+            work.num_frames - num_missing,
+            work.num_frames,
+        )
+    workers = min(evaluated.workers, max(len(work.missing), 1))
+    backend = evaluated.backend
+    began = time.monotonic()
+    with (
+        frame_progress("evaluating") as progress,
+        threads_for(backend) if backend else nullcontext(),
+    ):
+        work.finish(workers=workers, progress=progress)
+    if num_missing:
+        seconds = max(time.monotonic() - began, 1e-9)
+        processes = "1 process" if workers == 1 else f"{workers} processes"
+        speed = num_missing / seconds
+        logger.info(
+            "%d frames in %.1f s, %.3g frames/s, %s", num_missing, seconds, speed, processes
+        )
+    return StoredPredictions(folder, work.parts, frames.store, frames.indices)
+
+
+def _write(
+    config: dict[str, Any], evaluated: Evaluated, stored: StoredPredictions, output: Path
+) -> dict[str, dict[str, Any]]:
+    """Write all results, from the finished parts."""
+    _tell_left_out([*evaluated.frames.left_out, *stored.failures], output)
+    suffix = SUFFIXES.get(config["predictions"])
+    if suffix is not None:
+        path = output / f"predictions{suffix}"
+        if config["predictions"] == "parquet":
+            keys = sorted(stored.store.group_keys)
+            write_parquet(path, stored.frames, group_keys=keys, extras=evaluated.extras)
+        else:
+            write_extxyz(path, stored.frames)
+    evaluation = Evaluation(stored, stored.store)
+    results = write_evaluation(output, {"test": evaluation}, figures=config["figures"])
+    logger.info("results, errors by element and frame, predictions, figures: %s", output)
+    return results
+
+
+def _tell_left_out(left_out: list[str], output: Path) -> None:
+    listing = output / "left_out.txt"
+    if not left_out:
+        listing.unlink(missing_ok=True)
+        return
+    write_whole(listing, "".join(f"{line}\n" for line in left_out))
+    shown = "\n- ".join(left_out[:_SHOWN])
+    more = f"\n- and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+    logger.warning(
+        "%d frames are left out; all are listed in %s\n- %s%s",
+        len(left_out),
+        listing,
+        shown,
+        more,
     )
-    device = _device(config["device"])
-    backend = chosen_backend(model.backend, torch.device(device))
-    with frame_progress("evaluating") as progress, threads_for(backend):
-        return evaluate_model(
-            model,
-            dataset,
-            batch_size=config["data"]["batch_size"],
-            device=device,
-            head=head,
-            progress=progress,
-        )
 
 
-def _score_calculator(config: dict[str, Any]) -> Evaluation:
-    try:
-        calculator = instantiate(config["calculator"], _convert_="all")
-    except InstantiationException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError([Problem("calculator", reason)], "mace-evaluate") from error
-    for name in ("get_property", "calculate"):
-        if not hasattr(calculator, name):
-            what = f"{config['calculator']['_target_']} makes a {type(calculator).__name__}"
-            problem = Problem("calculator._target_", f"{what}, which is no ASE calculator")
-            raise ConfigError([problem], "mace-evaluate")
-    frames = _open_frames(config, r_max=_ANY_R_MAX)
-    with frame_progress("evaluating") as progress:
-        return evaluate_calculator(
-            calculator, frames.store, frames.indices, progress=progress
-        )
+@contextmanager
+def _ending_told(parts: PartFolder) -> Iterator[None]:
+    """Turn signals that end the evaluation into a message that says how to go on.
+
+    Raises:
+        Interrupted: If there was one.
+    """
+    with EndingSignals() as signals:
+        try:
+            yield
+        except SignalledEnd as error:
+            signals.ignore()
+            asked = error.interruption
+            raise Interrupted(_how_to_go_on(parts, str(asked)), asked.exit_code) from None
+        except KeyboardInterrupt:
+            raise Interrupted(_how_to_go_on(parts, "interrupted"), INTERRUPTED) from None
 
 
-def _open_frames(config: dict[str, Any], *, r_max: float) -> FrameSet:
-    """The labelled frames of ``data.test``, without those of isolated atoms."""
-    data = config["data"]
-    keys = LabelKeys(
-        energy=data["energy_key"],
-        forces=data["forces_key"],
-        stress=data["stress_key"],
-        virials=data["virials_key"],
-        energy_unit=data["units"]["energy"],
-        length_unit=data["units"]["length"],
-    )
-    with frame_progress("preparing") as progress:
-        store = open_store(
-            data["test"],
-            keys=keys,
-            max_force=data["max_force"],
-            r_max=r_max,
-            cache_dir=None if data["cache_dir"] is None else Path(data["cache_dir"]),
-            workers=num_cores(),
-            progress=progress,
-        )
-    logger.info("data.test: %s", store.census.summary())
-    frames = FrameSet.of_all(store)
-    scored = frames.without_isolated_atoms()
-    if len(scored) < len(frames):
-        left_out = len(frames) - len(scored)
-        logger.info("%d frames of isolated atoms are not scored", left_out)
-    if not len(scored):
-        raise ValueError(f"data.test={data['test']} holds no frame that can be scored")
-    return scored
-
-
-def _head_place(model: MACE, head: str | None) -> int:
-    """Place of the asked head; the only one if none is asked."""
-    heads = list(model.heads)
-    if head is None and len(heads) == 1:
-        return 0
-    if head in heads:
-        return heads.index(head)
-    what = "the model has several" if head is None else f"the model has no head {head!r}"
-    hint = "" if head is None else nearest(head, heads)
-    problem = Problem("head", f"{what}; choose one of {' | '.join(heads)}{hint}")
-    raise ConfigError([problem], "mace-evaluate")
-
-
-def _device(name: str) -> torch.device:
-    """The device to compute on; ``auto`` is a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        problem = Problem("device", f"{name!r} cannot be used here: {reason}")
-        raise ConfigError([problem], "mace-evaluate") from error
-    return device
+def _how_to_go_on(parts: PartFolder, what: str) -> str:
+    count = parts.num_finished
+    if not count:
+        return f"{what} before any part was finished; the same command begins anew"
+    return f"{what}; the same command goes on after the {count} parts in {parts.path}"
 
 
 def _output_folder(config: dict[str, Any]) -> Path:
@@ -179,7 +166,7 @@ def _output_folder(config: dict[str, Any]) -> Path:
     if config["output"] != "auto":
         return Path(config["output"])
     if config["checkpoint"]:
-        path = Path(config["checkpoint"]).absolute()
+        path = model_paths(config["checkpoint"])[0].absolute()
         folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
         names = {
             "model": folder.name,

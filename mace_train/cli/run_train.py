@@ -1,6 +1,6 @@
 """What ``mace-train`` does with its checked config: data, model, training, report.
 
-Floor 4. Every rank runs this from the top, since Lightning starts the others by repeating
+Floor 5. Every rank runs this from the top, since Lightning starts the others by repeating
 the command line; only the first writes and speaks.
 """
 
@@ -246,7 +246,10 @@ def _train(
         datamodule,
         settings=settings,
         run_dir=folder.path,
-        callbacks=[construct(config["checkpoint"])],
+        callbacks=[
+            construct(config["checkpoint"]),
+            *construct(config["callbacks"]).start(),
+        ],
         loggers=loggers,
         write_history=destination.writes_csv,
         start=start,

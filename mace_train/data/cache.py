@@ -21,6 +21,7 @@ from mace_train.data.fingerprint import fingerprint
 from mace_train.data.frame_reader import GROUP_KEYS
 from mace_train.data.labels import KNOWN_KEYS, LabelKeys, Property
 from mace_train.data.prepare import PrepareReport, prepare_shards
+from mace_train.data.problems import BadFrames
 from mace_train.data.refused import RefusedFramesError, check_accepted
 from mace_train.data.shards import Shard
 from mace_train.data.sources import expand_sources
@@ -44,6 +45,7 @@ def open_store(
     r_max: float | Sequence[float],
     cache_dir: Path | None = None,
     workers: int = 1,
+    bad_frames: BadFrames = "refuse",
     progress: Callable[[int, int | None], None] | None = None,
 ) -> FrameStore:
     """Open frames for training or evaluation.
@@ -59,6 +61,7 @@ def open_store(
         r_max: Cutoff or cutoffs in Å for which edges are counted.
         cache_dir: Folder of prepared shards; None: ``$XDG_CACHE_HOME/mace-train``.
         workers: Processes that prepare.
+        bad_frames: ``leave_out`` opens files without the frames that cannot be used.
         progress: Called with frames done and in all while preparing.
 
     Raises:
@@ -75,6 +78,8 @@ def open_store(
         several = [r_max] if isinstance(r_max, (int, float)) else r_max
         cutoffs = sorted(float(cutoff) for cutoff in several)
         settings = {"keys": asdict(keys), "group_key": group_key, "max_force": max_force}
+        if bad_frames != "refuse":  # these shards must not be met by who did not ask
+            settings["bad_frames"] = bad_frames
         folder = _cache_root(cache_dir) / fingerprint(files, {**settings, "r_max": cutoffs})
         prepare = partial(
             prepare_shards,
@@ -85,6 +90,7 @@ def open_store(
             max_force=max_force,
             r_max=cutoffs,
             workers=workers,
+            bad_frames=bad_frames,
             progress=progress,
         )
         shards += [Shard(path) for path in _cached_shards(folder, prepare)]

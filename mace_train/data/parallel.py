@@ -25,6 +25,7 @@ def run_parallel(
     *,
     workers: int,
     progress: Callable[[int], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> list[Result]:
     """Do all jobs; the first error ends the rest and is raised here.
 
@@ -34,6 +35,8 @@ def run_parallel(
         jobs: What to pass to it, one by one.
         workers: Processes; with one, or one job, the work is done in this process.
         progress: Called about twice a second with the units done so far.
+        on_stop: Called when the work ends early, to let jobs in progress end soon, for
+            which then is waited; None: they go on without us until this process ends.
 
     Returns:
         What ``work`` gave for each job, in their order.
@@ -59,8 +62,13 @@ def run_parallel(
             except BrokenProcessPool as error:
                 raise ValueError(
                     "a worker process was killed, mostly for want of memory: start again "
-                    "with fewer workers; finished shards are kept"
+                    "with fewer workers; what is finished is kept"
                 ) from error
+            except BaseException:
+                if on_stop is not None:
+                    on_stop()
+                    executor.shutdown(wait=True, cancel_futures=True)
+                raise
             finally:
                 executor.shutdown(wait=False, cancel_futures=True)
             return [future.result() for future in futures]

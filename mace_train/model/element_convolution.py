@@ -22,10 +22,11 @@ from torch.autograd.function import Function
 
 from mace_train.model.convolution_chunks import Chunk, ConvolutionTask, Gathered
 from mace_train.model.element_kernels import (
-    add_product_gradients,
+    add_feature_gradients,
     add_products,
     add_row_gradients,
     add_row_sums,
+    set_product_gradients,
 )
 from mace_train.model.last_derivative import last_derivative
 
@@ -59,17 +60,18 @@ class _ElementConvolution(Function):
         messages = features.new_zeros(task.coupling.num_rows, *features.shape)
         for chunk in task.chunks:
             rows = _Rows(task, chunk, hidden, harmonics)
-            products = rows.times(rows.sums(rows), matrix)
-            add_products(*rows.ends, products.numpy(), features.numpy(), messages.numpy())
+            rows.add_messages(messages, rows.times(rows.sums(rows), matrix), features)
         ctx.task = task
         ctx.save_for_backward(*inputs)
         return messages
 
     @staticmethod
     def backward(ctx: Any, by_messages: Tensor) -> tuple[Tensor | None, ...]:
-        wants_matrix = ctx.needs_input_grad[3] and ctx.task.scope.parameters
+        # Features of elements are made of parameters alone: no way leads to positions.
+        asked = (ctx.needs_input_grad[place] for place in (1, 3))
+        wants = tuple(ask and ctx.task.scope.parameters for ask in asked)
         return None, *_FirstDerivative.apply(
-            ctx.task, wants_matrix, *ctx.saved_tensors, by_messages.contiguous()
+            ctx.task, wants, *ctx.saved_tensors, by_messages.contiguous()
         )
 
 
@@ -78,36 +80,33 @@ class _FirstDerivative(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, task: ConvolutionTask, wants_matrix: bool, *inputs: Tensor
+        ctx: Any, task: ConvolutionTask, wants: tuple[bool, bool], *inputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         features, hidden, matrix, harmonics, by_messages = inputs
         by_features, by_hidden, by_matrix, by_harmonics = map(torch.zeros_like, inputs[:4])
+        wants_features, wants_matrix = wants
         for chunk in task.chunks:
             rows = _Rows(task, chunk, hidden, harmonics)
-            sums = rows.sums(rows)
-            products = rows.times(sums, matrix)
-            by_products = torch.empty_like(products)
-            add_product_gradients(
-                *rows.ends,
-                products.numpy(),
-                features.numpy(),
-                by_messages.numpy(),
-                by_products.numpy(),
-                by_features.numpy(),
-            )
-            if wants_matrix:
-                rows.add_matrix(by_matrix, sums, by_products)
+            by_products = rows.by_products(features, by_messages)
+            if any(wants):
+                sums = rows.sums(rows)
+                if wants_features:
+                    products = rows.times(sums, matrix)
+                    rows.add_features(by_features, products, by_messages)
+                if wants_matrix:
+                    rows.add_matrix(by_matrix, sums, by_products)
             by_sums = rows.times_transposed(by_products, matrix)
             rows.add_gradients((by_hidden, by_harmonics), *rows.by_edges((rows, by_sums)))
         ctx.task = task
         ctx.save_for_backward(*inputs)
-        return by_features, by_hidden, by_matrix if wants_matrix else None, by_harmonics
+        asked = by_features if wants_features else None, by_matrix if wants_matrix else None
+        return asked[0], by_hidden, asked[1], by_harmonics
 
     @staticmethod
     @last_derivative
     def backward(
         ctx: Any,
-        dot_features: Tensor,
+        dot_features: Tensor | None,
         dot_hidden: Tensor,
         dot_matrix: Tensor | None,
         dot_harmonics: Tensor,
@@ -115,40 +114,29 @@ class _FirstDerivative(Function):
         """Gradient of the first derivative along a direction (the arguments)."""
         task, inputs = ctx.task, ctx.saved_tensors
         features, hidden, matrix, harmonics, by_messages = (t.detach() for t in inputs)
-        x, dot_x = features.numpy(), dot_features.contiguous().numpy()
         by_features, by_hidden, by_matrix, by_harmonics = map(torch.zeros_like, inputs[:4])
         dot_messages = torch.zeros_like(by_messages)
         for chunk in task.chunks:
             rows = _Rows(task, chunk, hidden, harmonics)
             dot = _Rows(task, chunk, dot_hidden, dot_harmonics)
-            sums, dot_sums = rows.sums(rows), rows.sums(rows, dot)
-            products, dot_products = rows.times(sums, matrix), rows.times(dot_sums, matrix)
+            # <by_messages, dot_products * x>
+            dot_sums = rows.sums(rows, dot)
+            dot_products = rows.times(dot_sums, matrix)
+            by_dot_products = rows.by_products(features, by_messages)
+            terms = [(dot, rows.times_transposed(by_dot_products, matrix))]
             if dot_matrix is not None:
-                dot_products += rows.times(sums, dot_matrix)
-            add_products(*rows.ends, products.numpy(), dot_x, dot_messages.numpy())
-            add_products(*rows.ends, dot_products.numpy(), x, dot_messages.numpy())
-
-            # <by_messages, products * dot_x + dot_products * x>
-            by_products = torch.empty_like(products)
-            by_dot_products = torch.empty_like(products)
-            not_asked = torch.empty_like(by_features)
-            given = by_messages.numpy()
-            add_product_gradients(
-                *(*rows.ends, products.numpy(), dot_x, given),
-                *(by_products.numpy(), not_asked.numpy()),
-            )
-            add_product_gradients(
-                *(*rows.ends, dot_products.numpy(), x, given),
-                *(by_dot_products.numpy(), by_features.numpy()),
-            )
-            rows.add_matrix(by_matrix, sums, by_products)
+                dot_products += rows.times(rows.sums(rows), dot_matrix)
+                terms += [(rows, rows.times_transposed(by_dot_products, dot_matrix))]
+            rows.add_messages(dot_messages, dot_products, features)
+            rows.add_features(by_features, dot_products, by_messages)
             rows.add_matrix(by_matrix, dot_sums, by_dot_products)
-            by_sums = rows.times_transposed(by_products, matrix)
-            by_dot_sums = rows.times_transposed(by_dot_products, matrix)
-            if dot_matrix is not None:
-                by_sums += rows.times_transposed(by_dot_products, dot_matrix)
-            by_edges = rows.by_edges((rows, by_sums), (dot, by_dot_sums))
-            rows.add_gradients((by_hidden, by_harmonics), *by_edges)
+            if dot_features is not None:  # <by_messages, products * dot_x>
+                sums, dot_x = rows.sums(rows), dot_features.contiguous()
+                by_products = rows.by_products(dot_x, by_messages)
+                rows.add_messages(dot_messages, rows.times(sums, matrix), dot_x)
+                rows.add_matrix(by_matrix, sums, by_products)
+                terms += [(rows, rows.times_transposed(by_products, matrix))]
+            rows.add_gradients((by_hidden, by_harmonics), *rows.by_edges(*terms))
         gradients = (by_features, by_hidden, by_matrix, by_harmonics)
         return None, None, *gradients, dot_messages
 
@@ -165,7 +153,7 @@ class _Rows(Gathered):
     ) -> None:
         super().__init__(task, chunk, hidden, harmonics)
         self._first = chunk.first.numpy()
-        self.ends = chunk.receiver.numpy(), chunk.sender.numpy()[self._first[:-1]]
+        self._ends = chunk.receiver.numpy(), chunk.sender.numpy()[self._first[:-1]]
         self._dims = [2 * degree + 1 for degree in range(len(task.coupling.paths))]
 
     def sums(self, *others: _Rows) -> Float[Tensor, "components rows hidden"]:
@@ -217,3 +205,35 @@ class _Rows(Gathered):
         into = by_matrix.chunk(len(self._dims), dim=1)
         for of_degree, (block, by_block) in zip(into, blocks):
             of_degree.addmm_(block.flatten(0, 1).T, by_block.flatten(0, 1))
+
+    def add_messages(
+        self,
+        messages: Float[Tensor, "components nodes channels"],
+        products: Float[Tensor, "components rows channels"],
+        features: Float[Tensor, "nodes channels"],
+    ) -> None:
+        """Add products times the features of their senders to the messages."""
+        arrays = (products, features, messages)
+        add_products(*self._ends, *(array.numpy() for array in arrays))
+
+    def add_features(
+        self,
+        by_features: Float[Tensor, "nodes channels"],
+        products: Float[Tensor, "components rows channels"],
+        by_messages: Float[Tensor, "components nodes channels"],
+    ) -> None:
+        """Add the gradient by the features."""
+        arrays = (products, by_messages, by_features)
+        add_feature_gradients(*self._ends, *(array.numpy() for array in arrays))
+
+    def by_products(
+        self,
+        features: Float[Tensor, "nodes channels"],
+        by_messages: Float[Tensor, "components nodes channels"],
+    ) -> Float[Tensor, "components rows channels"]:
+        """Gradient by the products."""
+        shape = (len(by_messages), len(self._first) - 1, features.shape[1])
+        by_products = features.new_empty(shape)
+        arrays = (features, by_messages, by_products)
+        set_product_gradients(*self._ends, *(array.numpy() for array in arrays))
+        return by_products

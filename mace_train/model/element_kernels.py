@@ -69,15 +69,21 @@ def add_products(receiver, sender, products, features, messages):
 
 @compiled
 @no_type_check
-def add_product_gradients(
-    receiver, sender, products, features, by_messages, by_products, by_features
-):
-    """Set by_products, and add to by_features."""
-    for m in range(len(products)):
+def set_product_gradients(receiver, sender, features, by_messages, by_products):
+    """Set by_products."""
+    for m in range(len(by_products)):
         for i in range(len(receiver)):
             by_message, x = by_messages[m, receiver[i]], features[sender[i]]
-            by_x, by_product = by_features[sender[i]], by_products[m, i]
-            for k in range(products.shape[2]):
-                by_product[k] = by_message[k] * x[k]
+            for k in range(by_products.shape[2]):
+                by_products[m, i, k] = by_message[k] * x[k]
+
+
+@compiled
+@no_type_check
+def add_feature_gradients(receiver, sender, products, by_messages, by_features):
+    """Add to by_features."""
+    for m in range(len(products)):
+        for i in range(len(receiver)):
+            by_message, by_x = by_messages[m, receiver[i]], by_features[sender[i]]
             for k in range(products.shape[2]):
                 by_x[k] += by_message[k] * products[m, i, k]

@@ -1,6 +1,6 @@
 """What is written to the run's folder while it trains: metrics.csv and the checkpoints.
 
-Floor 3. Files are complete or absent: they are written under another name, brought to the
+Floor 4. Files are complete or absent: they are written under another name, brought to the
 disk, and renamed.
 """
 # ruff: noqa: ARG002 - Lightning gives its hooks more than each of them needs
@@ -25,6 +25,8 @@ from mace_train.training.module import MACEModule
 from mace_train.training.whole_file import finish_file, partial_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import lightning
 
 logger = logging.getLogger(__name__)
@@ -43,10 +45,11 @@ class HistoryWriter(EpochCallback):
 
     Args:
         path: The file.
+        more_columns: What callbacks measure.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.history = History(path)
+    def __init__(self, path: Path, *, more_columns: Sequence[str] = ()) -> None:
+        self.history = History(path, more_columns=more_columns)
 
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -1,6 +1,6 @@
 """`CheckpointFolder`: a run's checkpoints, of which the newest that is whole is found.
 
-Floor 3. ``last.ckpt`` is the newest, ``last-1.ckpt`` the one before it, and so on;
+Floor 4. ``last.ckpt`` is the newest, ``last-1.ckpt`` the one before it, and so on;
 ``best.ckpt`` and ``best_stage_one.ckpt`` hold the best epochs. All whole ones lie on one
 line of history: what is later than the point from which a run goes on is renamed first.
 """

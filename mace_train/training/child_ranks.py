@@ -1,6 +1,6 @@
 """Ranks that Lightning started as children of rank zero: how they end, and with whom.
 
-Floor 3. Lightning 2.6.6 starts the other ranks of a machine by repeating the command line.
+Floor 4. Lightning 2.6.6 starts the other ranks of a machine by repeating the command line.
 A thread of rank zero, its ``_ChildProcessObserver``, looks every 5 s whether one of them
 ended with an exit code other than 0, and then kills all ranks with SIGKILL: rank zero too,
 whose last words are lost. That is right until there is a `FailureWatch`, which says more.

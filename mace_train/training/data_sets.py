@@ -1,6 +1,6 @@
 """`DataSet`: one set of frames as the user describes it, and several as one store.
 
-Floor 3. ``data.train`` and its like are files, or sets with weights and heads; here the
+Floor 4. ``data.train`` and its like are files, or sets with weights and heads; here the
 latter are read, checked against each other, opened together and split one by one.
 """
 

@@ -1,6 +1,6 @@
 """What a run says of its data before it starts: labels, sizes of sets and splits, E0s.
 
-Floor 3.
+Floor 4.
 """
 
 from __future__ import annotations

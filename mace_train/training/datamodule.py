@@ -1,6 +1,6 @@
 """`MACEDataModule`: from the user's files to batches of graphs, on every rank.
 
-Floor 3. `setup` needs no trainer, as the model is built from what it finds: elements and
+Floor 4. `setup` needs no trainer, as the model is built from what it finds: elements and
 statistics.
 """
 

@@ -1,6 +1,6 @@
 """How two settings differ, and how it is said.
 
-Floor 3, plain values only.
+Floor 4, plain values only.
 """
 
 from __future__ import annotations

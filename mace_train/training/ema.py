@@ -1,6 +1,6 @@
 """Exponential moving average of the weights, which is what is validated and saved.
 
-Floor 3. The average is torch-ema's, as in mace-torch; here it gains names, so that a
+Floor 4. The average is torch-ema's, as in mace-torch; here it gains names, so that a
 checkpoint says which average belongs to which parameter.
 """
 

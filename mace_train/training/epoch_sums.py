@@ -1,6 +1,6 @@
 """`EpochSums`: what the steps of an epoch add up to, on this rank and then on all.
 
-Floor 3. Sums stay on the device, in float64, until the epoch ends.
+Floor 4. Sums stay on the device, in float64, until the epoch ends.
 """
 
 from __future__ import annotations

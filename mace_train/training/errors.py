@@ -1,6 +1,6 @@
 """What predictions amount to: errors of sets, elements and single frames.
 
-Floor 3. Everything is computed from `Predictions`, in one place, so that all potentials are
+Floor 4. Everything is computed from `Predictions`, in one place, so that all potentials are
 scored by the same code.
 """
 
@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols
 
 from mace_train.data.mixed_store import MixedStore
 from mace_train.data.store import FrameStore
-from mace_train.training.metrics import QUANTITIES, ErrorSums
-from mace_train.training.predictions import Predictions
+from mace_train.training.predictions import PredictionChunks
+from mace_train.training.set_errors import SetErrors
 
 Results = dict[str, float | int | None]
 """The eight numbers of results.json, in eV/atom, eV/Å, eV/Å^3; None: no labels."""
@@ -80,54 +79,41 @@ class Evaluation:
         store: Where the frames are kept.
     """
 
-    predictions: Predictions
+    predictions: PredictionChunks
     store: FrameStore
 
     @cached_property
     def results(self) -> Results:
         """The eight numbers of results.json, in eV/atom, eV/Å, eV/Å^3; None: no labels."""
-        return _results(self.predictions)
+        return self._sums.whole.results()
 
     @cached_property
     def zero_forces(self) -> tuple[float, float] | None:
         """MAE and RMSE in eV/Å of predicting no force, which any model must beat."""
-        known = self.predictions.reference_forces[self.predictions.has_forces]
-        if not known.size:
+        sums = self._sums.zero_forces
+        if not sums.count:
             return None
-        return float(np.abs(known).mean()), float(np.sqrt(np.square(known).mean()))
+        return sums.absolute / sums.count, (sums.square / sums.count) ** 0.5
 
     @cached_property
     def per_element_forces(self) -> list[ElementErrors]:
         """Force errors by element, in order of atomic number."""
-        predictions = self.predictions
-        known = predictions.has_forces
-        numbers = predictions.atomic_numbers[known]
-        reference = predictions.reference_forces[known]
-        errors = predictions.forces[known] - reference
-        rows = []
-        for number in np.unique(numbers):
-            here = numbers == number
-            rows.append(
-                ElementErrors(
-                    element=chemical_symbols[number],
-                    num_atoms=int(here.sum()),
-                    forces_mae=float(np.abs(errors[here]).mean()),
-                    forces_rmse=float(np.sqrt(np.square(errors[here]).mean())),
-                    zero_forces_mae=float(np.abs(reference[here]).mean()),
-                )
+        return [
+            ElementErrors(
+                element=chemical_symbols[number],
+                num_atoms=errors.count // 3,
+                forces_mae=errors.absolute / errors.count,
+                forces_rmse=(errors.square / errors.count) ** 0.5,
+                zero_forces_mae=zero.absolute / zero.count,
             )
-        return rows
+            for number, (errors, zero) in sorted(self._sums.by_element.items())
+        ]
 
     @cached_property
     def per_config_type(self) -> dict[str, Results]:
         """The eight numbers for each ``config_type``; empty where frames have none."""
-        types = self.store.config_types
-        labels = np.array([types[i] or "" for i in self.predictions.frame_index])
-        return {
-            str(name): _results(self.predictions.select(labels == name))
-            for name in np.unique(labels)
-            if name
-        }
+        by_type = self._sums.by_config_type
+        return {name: by_type[name].results() for name in sorted(by_type)}
 
     @cached_property
     def by_head(self) -> dict[str, Evaluation]:
@@ -135,9 +121,10 @@ class Evaluation:
         store = self.store
         if not isinstance(store, MixedStore) or len(store.heads) == 1:
             return {}
-        places = store.head_of(self.predictions.frame_index)
+        (predictions,) = self.predictions.chunks  # those of training are held in memory
+        places = store.head_of(predictions.frame_index)
         return {
-            head: Evaluation(self.predictions.select(places == place), store)
+            head: Evaluation(predictions.select(places == place), store)
             for place, head in enumerate(store.heads)
             if (places == place).any()
         }
@@ -145,12 +132,12 @@ class Evaluation:
     @cached_property
     def worst_frames(self) -> list[FrameErrors]:
         """The twenty frames with the largest errors in units of the set's mean errors."""
-        energy, forces_mae, forces_max = _errors_by_frame(self.predictions)
+        frames, energy, forces_mae, forces_max = self._sums.by_frame
         times_mean = np.fmax(_over_mean(np.abs(energy)), _over_mean(forces_mae))
         order = np.argsort(-np.nan_to_num(times_mean), kind="stable")[:NUM_WORST_FRAMES]
         rows = []
         for place in order[np.isfinite(times_mean[order])]:
-            index = int(self.predictions.frame_index[place])
+            index = int(frames[place])
             frame = self.store.frame(index)
             rows.append(
                 FrameErrors(
@@ -167,6 +154,14 @@ class Evaluation:
             )
         return rows
 
+    @cached_property
+    def _sums(self) -> SetErrors:
+        types = self.store.config_types
+        sums = SetErrors()
+        for chunk in self.predictions.chunks:
+            sums.add(chunk, [types[index] for index in chunk.frame_index])
+        return sums
+
     def details(self) -> dict[str, object]:
         """What results.json has no room for, as plain values for a JSON file."""
         zero = self.zero_forces
@@ -176,25 +171,6 @@ class Evaluation:
             "per_config_type": self.per_config_type,
             "worst_frames": [asdict(row) for row in self.worst_frames],
         }
-
-
-def _results(predictions: Predictions) -> Results:
-    """Errors over all frames that have the label, summed in float64."""
-    sums = ErrorSums()
-    sums.add_size(len(predictions.energy), len(predictions.atomic_numbers))
-    for quantity in QUANTITIES:
-        reference, predicted = predictions.pairs(quantity)
-        sums.add_errors(quantity, torch.from_numpy(predicted - reference))
-    return sums.results()
-
-
-def _errors_by_frame(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energy error per atom, force MAE and largest force error by frame; NaN: no label."""
-    energy = (predictions.energy - predictions.reference_energy) / predictions.num_atoms
-    by_atom = np.abs(predictions.forces - predictions.reference_forces)
-    starts = predictions.first_atom[:-1]
-    mae = np.add.reduceat(by_atom.mean(axis=1), starts) / predictions.num_atoms
-    return energy, mae, np.maximum.reduceat(by_atom.max(axis=1), starts)
 
 
 def _over_mean(errors: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a run will take in memory, hours and devices, told before it begins.
 
-Floor 3. `measure` takes a few steps on real frames; an `Estimate` puts what they cost
+Floor 4. `measure` takes a few steps on real frames; an `Estimate` puts what they cost
 together with the sampler's plan of an epoch. Communication is not in it.
 """
 

@@ -1,6 +1,6 @@
 """`FailureRelay`: where rank zero hears that a rank failed, and tells the others.
 
-Floor 3, without torch. Every rank holds one TCP connection to rank zero. No
+Floor 4, without torch. Every rank holds one TCP connection to rank zero. No
 heartbeat is sent: the kernel closes the connection of a killed process at once, and its own
 keep-alive probes notice within `SILENCE` seconds that a machine is gone. So no pause of
 Python (garbage collection, a loop that holds the GIL, a suspended job) looks like death.

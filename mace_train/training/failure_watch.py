@@ -1,6 +1,6 @@
 """`FailureWatch`: a failure of one rank ends all of them, with its message and soon.
 
-Floor 3. A rank whose neighbor is gone waits for it in a collective, for ever with NCCL. So
+Floor 4. A rank whose neighbor is gone waits for it in a collective, for ever with NCCL. So
 each rank has two threads beside its main one: one hears from rank zero (`failure_relay.py`)
 which rank failed and why, the other ends the process where the main thread is stuck.
 

@@ -1,6 +1,6 @@
 """The figures of a run: learning curves and parity plots, as PNG files.
 
-Floor 3. Drawn with matplotlib's Agg canvas and without pyplot, so that nothing global
+Floor 4. Drawn with matplotlib's Agg canvas and without pyplot, so that nothing global
 changes and no display is needed.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from mace_train.training.predictions import Predictions
+    from mace_train.training.predictions import PredictionChunks
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ _RC: dict[Any, Any] = {
 
 
 def draw_parity(
-    path: Path, quantity: Quantity, predictions_by_split: Mapping[str, Predictions]
+    path: Path, quantity: Quantity, predictions_by_split: Mapping[str, PredictionChunks]
 ) -> bool:
     """Draw predicted against reference values, a panel for each split that has the label.
 
@@ -87,7 +87,10 @@ def draw_parity(
         figure = Figure(figsize=(width, 4.1), layout="constrained")
         panels = figure.subplots(1, len(pairs_by_split), squeeze=False, sharey=True)[0]
         for axes, (name, pairs) in zip(panels, pairs_by_split.items()):
-            _draw_panel(axes, *pairs, limits=limits, unit=_STYLES[quantity].unit)
+            every = predictions_by_split[name].thinning
+            _draw_panel(
+                axes, *pairs, limits=limits, unit=_STYLES[quantity].unit, thinning=every
+            )
             axes.set_title(f"{name}: {_STYLES[quantity].title}", loc="left")
             axes.set_xlabel(f"reference {_STYLES[quantity].axis}")
         panels[0].set_ylabel(f"predicted {_STYLES[quantity].axis}")
@@ -143,6 +146,7 @@ def _draw_panel(
     *,
     limits: tuple[float, float],
     unit: str,
+    thinning: int,
 ) -> None:
     axes.plot(limits, limits, color=_DIAGONAL, linewidth=0.9, zorder=1)
     if len(reference) <= _FEW_POINTS:
@@ -162,12 +166,13 @@ def _draw_panel(
     axes.grid(visible=True, color="#ececec", linewidth=0.6)
     errors = predicted - reference
     mae, rmse = np.abs(errors).mean(), np.sqrt(np.square(errors).mean())
+    of_all = f", one of every {thinning}" if thinning > 1 else ""
     axes.text(
         0.04,
         0.96,
         f"MAE {1000 * mae:,.4g} {unit}\n"
         f"RMSE {1000 * rmse:,.4g} {unit}\n"
-        f"{len(errors):,} values",
+        f"{len(errors):,} values{of_all}",
         transform=axes.transAxes,
         va="top",
         linespacing=1.4,

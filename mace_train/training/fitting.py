@@ -1,6 +1,6 @@
 """Run Lightning's trainer: quietly, watched over on all ranks, and ended in good time.
 
-Floor 3.
+Floor 4.
 """
 # ruff: noqa: ARG002 - Lightning gives its hooks more than each of them needs
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.loggers import Logger
 
-    from mace_train.training.callbacks import EpochCallback
     from mace_train.training.checkpoint_folder import StartingPoint
     from mace_train.training.module import MACEModule
     from mace_train.training.trainer import TrainerSettings
@@ -45,7 +44,7 @@ def fit(
     *,
     settings: TrainerSettings,
     run_dir: Path,
-    callbacks: Sequence[EpochCallback] = (),
+    callbacks: Sequence[lightning.Callback] = (),
     loggers: Sequence[Logger] = (),
     write_history: bool = True,
     start: StartingPoint | None = None,

@@ -1,6 +1,6 @@
 """`FrameSet`: some frames of a store, and what they cover: elements, labels and sizes.
 
-Floor 3. Training and evaluation ask here, before the first step, whether a model knows the
+Floor 4. Training and evaluation ask here, before the first step, whether a model knows the
 elements of its data and whether every term of the loss has labels.
 """
 

@@ -1,6 +1,6 @@
 """The gradient of a global batch's loss, from the parts that the ranks hold.
 
-Floor 3. The loss is a sum over labels divided by the number of labels in the global batch.
+Floor 4. The loss is a sum over labels divided by the number of labels in the global batch.
 That number is known beforehand, so each part's gradient is computed by itself and added up:
 over the micro-batches of a rank by autograd, and over ranks by one sum at the end.
 No rank waits for another in between. So a rank may cut its share as its memory demands,

@@ -1,6 +1,6 @@
 """Stop a run at the first NaN or infinite number, before it reaches the weights.
 
-Floor 3. One NaN in a gradient makes every weight a NaN, and a run that goes on from there
+Floor 4. One NaN in a gradient makes every weight a NaN, and a run that goes on from there
 ends without a model. The message names the frames, since a wrong label is the usual cause.
 
 On a CPU the run ends before the optimizer's step. On a GPU the host does not wait for the

@@ -1,6 +1,6 @@
 """Statistics of the training frames for each head: E0s, scale and shift are its own.
 
-Floor 3. Heads are levels of theory, whose energies have different zeros; how many neighbors
+Floor 4. Heads are levels of theory, whose energies have different zeros; how many neighbors
 an atom has is the same for all.
 """
 

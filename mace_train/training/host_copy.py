@@ -1,6 +1,6 @@
 """`HostCopy`: values of a GPU that the host reads later, without stopping the GPU now.
 
-Floor 3. A host that waits for a GPU in every step leaves it idle while the next step is
+Floor 4. A host that waits for a GPU in every step leaves it idle while the next step is
 prepared.
 """
 

@@ -1,6 +1,6 @@
 """`Interruptions`: signals that ask a run to save and end, noted for after the step.
 
-Floor 3, the standard library only. A handler runs between any two instructions of the main
+Floor 4, the standard library only. A handler runs between any two instructions of the main
 thread, perhaps inside a collective that other ranks have not reached. So ours only takes a
 note; the step's sum over ranks carries it (`wishes.py`), and all ranks end together. Hence
 it does not matter whether SLURM signals all ranks, one of them, or Ctrl-C a whole terminal.

@@ -1,6 +1,6 @@
 """How this process was started: by srun, by torchrun, or by nobody but the user.
 
-Floor 3, the standard library only, so that a command knows its rank before torch is
+Floor 4, the standard library only, so that a command knows its rank before torch is
 imported. What the environment lacks is named here, before a process group waits for it.
 """
 

@@ -1,6 +1,6 @@
 """`LaunchedRanks`: what Lightning asks about processes that srun or torchrun has started.
 
-Floor 3. Lightning's own class for SLURM insists on variables that srun sets only with
+Floor 4. Lightning's own class for SLURM insists on variables that srun sets only with
 certain options, takes a job's shell or batch script for a task, and requeues by itself.
 """
 

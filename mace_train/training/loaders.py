@@ -1,6 +1,6 @@
 """Loaders: each rank's share of every global batch, built by worker processes.
 
-Floor 3. A loader knows nothing of training; where a run goes on in mid-epoch, the sampler
+Floor 4. A loader knows nothing of training; where a run goes on in mid-epoch, the sampler
 is told how many batches are done.
 """
 

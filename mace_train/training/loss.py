@@ -1,6 +1,6 @@
 """What training makes small: weighed errors of energy per atom, forces and stress.
 
-Floor 3. A loss gives sums and counts, not means, so that the loss of a global batch is the
+Floor 4. A loss gives sums and counts, not means, so that the loss of a global batch is the
 same however the batch is cut into ranks, and a validation loss the same for any batch size:
 
     loss = sum over properties of  weight * sum over labels present of w * penalty / their

@@ -1,6 +1,6 @@
 """How much memory a piece of work takes at most, and how much there is for it.
 
-Floor 3. On a GPU torch counts what it hands out. On a CPU only the resident memory of the
+Floor 4. On a GPU torch counts what it hands out. On a CPU only the resident memory of the
 process can be read, which does not fall when tensors are freed; so what is free goes back
 to the system first, and Linux is asked to forget its highest mark. Where it does not, a
 peak that an earlier one hides is not known, and is not made up.

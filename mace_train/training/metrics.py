@@ -1,6 +1,6 @@
 """Errors over a set of frames, exact for any batch size and any number of ranks.
 
-Floor 3. Batches add to sums in float64, sums of ranks are added, and only then come means
+Floor 4. Batches add to sums in float64, sums of ranks are added, and only then come means
 and roots: a mean of batch means would depend on how the set was cut.
 """
 

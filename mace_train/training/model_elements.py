@@ -1,6 +1,6 @@
 """Which elements a model gets, and whether every set can do with them.
 
-Floor 3.
+Floor 4.
 """
 
 from __future__ import annotations

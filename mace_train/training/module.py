@@ -1,6 +1,6 @@
 """`MACEModule`: one training step, one validation, and what a checkpoint holds. No physics.
 
-Floor 3. Lightning calls the hooks below; losses, averages, schedules and stages are objects
+Floor 4. Lightning calls the hooks below; losses, averages, schedules and stages are objects
 of their own, asked at the right moment:
 
     step:   learning rate -> gradient of the global batch's loss -> clip -> guard
@@ -97,6 +97,7 @@ class MACEModule(lightning.LightningModule):
         self.frame_name = frame_name
         self.averaged: AveragedWeights | None = None
         self.row: Row = {}
+        self.measured: Row = {}  # by callbacks, whose hooks come before ours
         self.is_best = False
         self._averaged_state: dict[str, Any] | None = None
         self._swapped = ExitStack()
@@ -226,9 +227,10 @@ class MACEModule(lightning.LightningModule):
             "stage": self.stages.current,
             "lr": self.trainer.optimizers[0].param_groups[0]["lr"],
             **results,
+            **self.measured,
         }
-        train_loss, valid_loss = results["train/loss"], results["valid/loss"]
-        monitored = train_loss if valid_loss is None else valid_loss
+        valid_loss = results["valid/loss"]
+        monitored = results["train/loss"] if valid_loss is None else valid_loss
         assert monitored is not None
         self.is_best = self.stages.best.update(monitored, epoch=self.current_epoch)
         if self.stages.current == 1:
@@ -282,8 +284,7 @@ class MACEModule(lightning.LightningModule):
         """Go on from a checkpoint.
 
         Raises:
-            ValueError: If it belongs to another architecture; the message names the
-                difference.
+            ValueError: If it is of another architecture; the message says how it differs.
         """
         saved = checkpoint[CHECKPOINT_KEY]
         require_same_architecture(saved["hyperparameters"], self.model.hyperparameters)

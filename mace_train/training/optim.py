@@ -1,6 +1,6 @@
 """The optimizer with MACE's weight-decay groups, and schedules of the learning rate.
 
-Floor 3. A schedule is a rule for the learning rate of an epoch. `MACEModule` asks it before
+Floor 4. A schedule is a rule for the learning rate of an epoch. `MACEModule` asks it before
 every step and keeps its state in the checkpoint, so that warm-up, schedule and second stage
 need to know nothing of each other.
 """

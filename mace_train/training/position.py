@@ -1,6 +1,6 @@
 """`Position`: where in its epochs a run stands, and how Lightning's loops are told.
 
-Floor 3. What counts as done are steps of the optimizer, not batches that workers have
+Floor 4. What counts as done are steps of the optimizer, not batches that workers have
 fetched ahead.
 """
 

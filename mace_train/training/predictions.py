@@ -1,28 +1,23 @@
-"""What a model says about a set of frames, beside what the labels say.
+"""What a model says about frames, beside what the labels say.
 
-Floor 3. Evaluation fills these arrays, from a model or from any ASE calculator; error
-tables and parity plots are computed from them, and `write_predictions` hands them out as
-extended XYZ.
+Floor 4. Evaluation fills these arrays, from a model or from any ASE calculator; error
+tables and parity plots are computed from them.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
-from ase.io.extxyz import write_xyz
 from jaxtyping import Bool, Float, Int
 
 from mace_train.training.metrics import Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from mace_train.data.frame import Frame
-    from mace_train.data.store import FrameStore
 
 
 @dataclass(frozen=True)
@@ -34,15 +29,64 @@ class FramePrediction:
         forces: One row an atom.
         stress: Positive in tension; None where the frame has no volume, or the calculator
             no stress.
+        node_energies: Each atom's share of the energy; None where it was not asked for.
+        energy_std: Standard deviation over the models of a committee; None for one model.
+        forces_std: The same for each force component.
+        stress_std: The same for each stress component.
     """
 
     energy: float
     forces: Float[np.ndarray, "nodes 3"]
     stress: Float[np.ndarray, "3 3"] | None
+    node_energies: Float[np.ndarray, " nodes"] | None = None
+    energy_std: float | None = None
+    forces_std: Float[np.ndarray, "nodes 3"] | None = None
+    stress_std: Float[np.ndarray, "3 3"] | None = None
+
+    @property
+    def wrong(self) -> list[str]:
+        """Names of what is not finite."""
+        parts = {"energy": self.energy, "forces": self.forces}
+        if self.stress is not None:
+            parts["stress"] = self.stress
+        return [name for name, value in parts.items() if not np.isfinite(value).all()]
 
 
 @dataclass(frozen=True)
-class Predictions:
+class FrameFailure:
+    """A frame that could not be predicted.
+
+    Attributes:
+        reason: A message that names the frame.
+    """
+
+    reason: str
+
+
+Outcome = FramePrediction | FrameFailure
+"""What becomes of a frame."""
+
+
+class PredictionChunks(ABC):
+    """Predictions that are gone through chunk by chunk, more than once if need be."""
+
+    @property
+    @abstractmethod
+    def chunks(self) -> Iterable[Predictions]:
+        """All predictions, in order."""
+
+    @property
+    @abstractmethod
+    def thinning(self) -> int:
+        """Every how manieth value `pairs` gives."""
+
+    @abstractmethod
+    def pairs(self, quantity: Quantity) -> tuple[np.ndarray, np.ndarray]:
+        """Reference and predicted values where both exist."""
+
+
+@dataclass(frozen=True)
+class Predictions(PredictionChunks):
     """Predicted and reference values of many frames, in float64, in the set's order.
 
     NaN stands for "no such label" in the references and "not predicted" in the stress.
@@ -79,18 +123,18 @@ class Predictions:
         """
         columns: list[list[np.ndarray]] = [[] for _ in range(8)]
         for index, frame, prediction in frames:
-            _require_finite(index, frame, prediction)
+            if prediction.wrong:
+                raise ValueError(not_finite(index, frame, prediction))
+            references = reference_values(frame)
             row = (
                 np.array([index]),
                 np.asarray(frame.atomic_numbers, np.int64),
                 np.array([prediction.energy], np.float64),
                 np.asarray(prediction.forces, np.float64),
                 _or_nan(prediction.stress, (3, 3))[None],
-                _or_nan(frame.energy if frame.energy_weight else None, (1,)),
-                _or_nan(
-                    frame.forces if frame.forces_weight else None, (len(frame.positions), 3)
-                ),
-                _or_nan(frame.stress if frame.stress_weight else None, (3, 3))[None],
+                _or_nan(references["energy"], (1,)),
+                _or_nan(references["forces"], (len(frame.positions), 3)),
+                _or_nan(references["stress"], (3, 3))[None],
             )
             for column, value in zip(columns, row):
                 column.append(value)
@@ -99,6 +143,16 @@ class Predictions:
         sizes = [len(numbers) for numbers in columns[1]]
         index, numbers, *values = (np.concatenate(column) for column in columns)
         return cls(index, np.concatenate([[0], np.cumsum(sizes)]), numbers, *values)
+
+    @property
+    def chunks(self) -> tuple[Predictions, ...]:
+        """All of them at once; predictions on disk come in several chunks."""
+        return (self,)
+
+    @property
+    def thinning(self) -> int:
+        """Every how manieth value `pairs` gives: all of them."""
+        return 1
 
     @property
     def num_atoms(self) -> Int[np.ndarray, " graphs"]:
@@ -155,68 +209,26 @@ class Predictions:
         )
 
 
-def write_predictions(path: Path, predictions: Predictions, store: FrameStore) -> None:
-    """Write frames with reference and predicted values as extended XYZ, in the set's order.
-
-    Keys: ``reference_energy``, ``reference_forces``, ``reference_stress`` where a frame has
-        the
-    label, and ``predicted_energy``, ``predicted_forces``, ``predicted_stress``; eV and Å.
-    Each frame also carries its ``source`` file, its ``source_index`` in it, and its groups.
-
-    Args:
-        path: File to write; an older one is replaced when the new one is complete.
-        predictions: Of frames in ``store``.
-        store: Where the structures are read from again.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for place, index in enumerate(predictions.frame_index):
-            atoms = _annotated_atoms(store.frame(int(index)), predictions, place)
-            write_xyz(file, atoms, write_results=False)
-    partial.replace(path)
+def reference_values(frame: Frame) -> dict[str, float | np.ndarray | None]:
+    """The labels of a frame; None for one that is absent or has weight 0."""
+    return {
+        "energy": frame.energy if frame.energy_weight else None,
+        "forces": frame.forces if frame.forces_weight else None,
+        "stress": frame.stress if frame.stress_weight else None,
+    }
 
 
-def _annotated_atoms(frame: Frame, predictions: Predictions, place: int) -> Atoms:
-    atoms = Atoms(
-        numbers=frame.atomic_numbers,
-        positions=frame.positions,
-        cell=frame.cell,
-        pbc=frame.pbc,
+def not_finite(index: int, frame: Frame, prediction: FramePrediction) -> str:
+    """What is said of a prediction with NaN or infinite values."""
+    return (
+        f"the predicted {' and '.join(prediction.wrong)} of {frame.source}, frame "
+        f"{frame.index} ({frame.formula}, number {index} of the set) is not finite: the "
+        "model has diverged, or the structure is far from anything it has seen; leave the "
+        "frame out, or train with a smaller optim.lr"
     )
-    rows = predictions.atoms_of(place)
-    atoms.info.update(frame.groups)
-    if frame.config_type is not None:
-        atoms.info["config_type"] = frame.config_type
-    atoms.info |= {"source": frame.source, "source_index": frame.index}
-    for name, source in (("reference_", "reference_"), ("predicted_", "")):
-        energy = getattr(predictions, f"{source}energy")[place]
-        forces = getattr(predictions, f"{source}forces")[rows]
-        stress = getattr(predictions, f"{source}stress")[place]
-        if np.isfinite(energy):
-            atoms.info[f"{name}energy"] = float(energy)
-        if np.isfinite(stress).all():
-            atoms.info[f"{name}stress"] = stress.ravel()
-        if np.isfinite(forces).all():
-            atoms.arrays[f"{name}forces"] = forces
-    return atoms
 
 
 def _or_nan(value: object, shape: tuple[int, ...]) -> np.ndarray:
     if value is None:
         return np.full(shape, np.nan)
     return np.asarray(value, np.float64).reshape(shape)
-
-
-def _require_finite(index: int, frame: Frame, prediction: FramePrediction) -> None:
-    parts = {"energy": prediction.energy, "forces": prediction.forces}
-    if prediction.stress is not None:
-        parts["stress"] = prediction.stress
-    wrong = [name for name, value in parts.items() if not np.isfinite(value).all()]
-    if wrong:
-        raise ValueError(
-            f"the predicted {' and '.join(wrong)} of {frame.source}, frame {frame.index} "
-            f"({frame.formula}, number {index} of the set) is not finite: the model has "
-            "diverged, or the structure is far from anything it has seen; leave the frame "
-            "out, or train with a smaller optim.lr"
-        )

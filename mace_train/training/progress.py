@@ -1,6 +1,6 @@
 """How a run shows that it lives: a bar, a table row an epoch, a line a minute.
 
-Floor 3. Rows and lines go to `logging`, so that they stand in the log file too; while a bar
+Floor 4. Rows and lines go to `logging`, so that they stand in the log file too; while a bar
 is shown, log messages are printed above it, and the lines of each minute are kept off the
 terminal.
 """

@@ -1,6 +1,6 @@
 """`RankStrategy`: processes that train together, without DDP's wrapper around the model.
 
-Floor 3. Lightning starts the processes, connects them and gives each its device; gradients
+Floor 4. Lightning starts the processes, connects them and gives each its device; gradients
 are summed by `training.gradients`.
 """
 

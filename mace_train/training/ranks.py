@@ -1,6 +1,6 @@
 """What the ranks of a distributed run say to each other; one process is its own echo.
 
-Floor 3. All ranks have to call these in the same order, so none stands in a branch that
+Floor 4. All ranks have to call these in the same order, so none stands in a branch that
 only some ranks take.
 """
 

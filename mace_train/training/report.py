@@ -1,6 +1,6 @@
 """What a finished run tells: results.json, a table of errors, and figures.
 
-Floor 3. `Report` evaluates the final model on every split; `write_evaluation` puts any
+Floor 4. `Report` evaluates the final model on every split; `write_evaluation` puts any
 evaluations into a folder, and serves ``mace-evaluate`` too.
 """
 
@@ -34,6 +34,8 @@ _TITLES: dict[str, Quantity] = {
     "forces (meV/Å)": "forces",
     "stress (meV/Å³)": "stress",
 }
+
+_ERRORS = tuple(f"{quantity}_mae" for quantity in QUANTITIES)
 
 
 class Report:
@@ -129,7 +131,10 @@ def write_evaluation(
         for quantity in QUANTITIES:
             name = quantity.replace("_per_atom", "")
             draw_parity(folder / f"parity_{name}.png", quantity, predictions)
-    logger.info("\n%s\n", results_table(rows))
+    if any(results[name][key] is not None for name in rows for key in _ERRORS):
+        logger.info("\n%s\n", results_table(rows))
+    else:
+        logger.info("there are no labels, so there are no errors to tell")
     return results
 
 

@@ -1,6 +1,6 @@
 """Whether every head has labels for all that the loss weighs.
 
-Floor 3.
+Floor 4.
 """
 
 from __future__ import annotations

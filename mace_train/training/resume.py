@@ -1,6 +1,6 @@
 """Read a checkpoint to go on from, and refuse one that does not fit, with the reason.
 
-Floor 3. A checkpoint that cannot be gone on with is an error, never a fresh start: a fresh
+Floor 4. A checkpoint that cannot be gone on with is an error, never a fresh start: a fresh
 start would set it aside.
 """
 

@@ -1,6 +1,6 @@
 """The roll call: which process computes where, and whether all were given the same.
 
-Floor 3. It comes before the first step, since ranks with different settings would train on
+Floor 4. It comes before the first step, since ranks with different settings would train on
 without a word, or wait for each other for ever.
 """
 

@@ -1,6 +1,6 @@
 """`RunTime`: when a run has to end, and whether the next step still fits in.
 
-Floor 3, the standard library only. A job that is cut off loses what it did since its last
+Floor 4, the standard library only. A job that is cut off loses what it did since its last
 checkpoint, so a run saves and ends before: some time before, for a step or a validation
 that has begun is finished first, and then a checkpoint is written. How long these take is
 not known in advance, so the run tells, and the slowest of each kind counts.

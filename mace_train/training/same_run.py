@@ -1,6 +1,6 @@
 """Whether a checkpoint is of the run that is to go on, and what has changed since.
 
-Floor 3, plain values only. What makes a run what it is must be as it was: its data, their
+Floor 4, plain values only. What makes a run what it is must be as it was: its data, their
 split and order, the batch, the objective. Whatever else differs may, and is recorded.
 """
 

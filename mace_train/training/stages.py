@@ -1,6 +1,6 @@
 """When a run changes its loss and when it ends: second stage, early stopping, best epoch.
 
-Floor 3, plain numbers only.
+Floor 4, plain numbers only.
 """
 
 from __future__ import annotations

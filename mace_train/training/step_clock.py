@@ -1,6 +1,6 @@
 """`StepClock`: time of training spent on data, computing and communication.
 
-Floor 3. Waiting for data is the host's time between two steps. Communication is the time
+Floor 4. Waiting for data is the host's time between two steps. Communication is the time
 from a rank's call for a sum over ranks until it has it, waiting for slower ranks included;
 on a GPU it is measured by events that the host reads when the epoch ends.
 """

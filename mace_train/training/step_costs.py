@@ -1,6 +1,6 @@
 """What training steps cost in time and memory, as straight lines through a few samples.
 
-Floor 3. Sizes are tried from small to large: the memory of a process does not fall when
+Floor 4. Sizes are tried from small to large: the memory of a process does not fall when
 tensors are freed, so that a larger step would hide what a smaller one takes.
 """
 

@@ -1,6 +1,6 @@
 """`StepSampler`: training steps on a copy of the model, on real frames, timed and weighed.
 
-Floor 3. The model itself, its gradients and the random numbers stay as they are.
+Floor 4. The model itself, its gradients and the random numbers stay as they are.
 """
 
 from __future__ import annotations

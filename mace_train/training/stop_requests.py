@@ -1,6 +1,6 @@
 """`StopRequests`: ask all ranks to save and end, for a signal or the time limit.
 
-Floor 3. The request travels with the next step (`wishes.py`); `MACEModule` then raises
+Floor 4. The request travels with the next step (`wishes.py`); `MACEModule` then raises
 `RunStoppedError` on all ranks, after the checkpoint was written.
 """
 # ruff: noqa: ARG002 - Lightning gives its hooks more than each of them needs

@@ -1,6 +1,6 @@
 """`TrainerSettings`: how long and on what to train, and the trainer for that.
 
-Floor 3. Every choice that Lightning would make otherwise, and that would be wrong for
+Floor 4. Every choice that Lightning would make otherwise, and that would be wrong for
 forces by autograd, for batches of our own dealing or for a quiet log, is made here.
 """
 
@@ -132,13 +132,16 @@ class TrainerSettings:
 
         Args:
             run_dir: Folder that the run writes to.
-            callbacks: Besides those for metrics.csv and progress; called after them.
+            callbacks: Besides those for metrics.csv and progress; called after them. The
+                ``columns`` of one are columns of metrics.csv too.
             loggers: Where metrics go besides metrics.csv.
             write_history: Whether there is a metrics.csv.
         """
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         self.check_launch()
+        columns = [name for one in callbacks for name in getattr(one, "columns", ())]
+        history = HistoryWriter(run_dir / "metrics.csv", more_columns=columns)
         show_bar = None if self.progress_bar == "auto" else self.progress_bar
         trainer = lightning.Trainer(
             default_root_dir=run_dir,
@@ -148,7 +151,7 @@ class TrainerSettings:
             strategy=self._strategy(),
             max_epochs=self.max_epochs,
             callbacks=[
-                *([HistoryWriter(run_dir / "metrics.csv")] if write_history else []),
+                *([history] if write_history else []),
                 ProgressReporter(show_bar=show_bar),
                 *callbacks,
             ],

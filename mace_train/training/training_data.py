@@ -1,6 +1,6 @@
 """From the user's files to splits, elements and statistics.
 
-Floor 3. The data module holds a `TrainingData` and makes loaders of it; nothing here knows
+Floor 4. The data module holds a `TrainingData` and makes loaders of it; nothing here knows
 of Lightning, ranks or batches.
 """
 

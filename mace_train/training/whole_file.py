@@ -1,6 +1,6 @@
 """Files that are complete or absent, whatever happens while they are written.
 
-Floor 3. They are written under another name, brought to the disk, and renamed.
+Floor 4. They are written under another name, brought to the disk, and renamed.
 """
 
 from __future__ import annotations

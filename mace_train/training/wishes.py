@@ -1,6 +1,6 @@
 """`Wishes`: what any rank may ask for, and all ranks then do after the same step.
 
-Floor 3. A signal reaches one rank only, and clocks differ; so a wish travels with the
+Floor 4. A signal reaches one rank only, and clocks differ; so a wish travels with the
 numbers that the ranks add up in every step anyway. On a GPU the host reads the sum one step
 later, so that it never waits.
 """

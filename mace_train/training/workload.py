@@ -1,6 +1,6 @@
 """`Workload`: the edges and micro-batches of every rank in every step of an epoch.
 
-Floor 3. They are those of the sampler's own plan, so that what is said of a run before it
+Floor 4. They are those of the sampler's own plan, so that what is said of a run before it
 begins is what its ranks will do.
 """
 

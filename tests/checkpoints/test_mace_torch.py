@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 import zipfile
 
 import pytest
@@ -7,8 +8,17 @@ import torch
 from ase.build import bulk
 
 from mace_train.checkpoints.inert_pickle import UnsafeFileError
-from mace_train.checkpoints.mace_torch import load_official, read_official
-from mace_train.checkpoints.model_file import load_model, save_model
+from mace_train.checkpoints.mace_torch import (
+    load_official,
+    read_official,
+    read_official_metadata,
+)
+from mace_train.checkpoints.model_file import (
+    ModelFileError,
+    load_model,
+    read_metadata,
+    save_model,
+)
 from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.torch_archive import TorchArchive
 from mace_train.graph import AtomicGraph
@@ -257,3 +267,40 @@ def test_a_file_is_read_in_the_dtype_that_is_asked_for(official_file):
     assert next(load_official(path).parameters()).dtype == torch.float64
     single = load_official(path, dtype=torch.float32)
     assert next(single.parameters()).dtype == torch.float32
+
+
+def with_metadata(official_file, edited_file, value: bytes):
+    """A copy of the small file with our attribute in place of one that may be absent."""
+    source = zipfile.ZipFile(official_file("mp0_small"))
+    name = next(name for name in source.namelist() if name.endswith("/data.pkl"))
+    attribute = re.escape(text("use_last_readout_only"))
+    found = re.search(attribute + rb"(q.|r....)\x89", source.read(name), re.DOTALL)
+    return edited_file(found[0], text("mace_train_metadata") + found[1] + value)
+
+
+def test_metadata_that_an_export_wrote_are_read_and_the_model_too(
+    official_file, edited_file
+):
+    metadata = '{"config": {"_target_": "mace_train.model.mace.MACE"}, "heads": ["a"]}'
+    path = with_metadata(official_file, edited_file, text(metadata))
+    assert read_official_metadata(path)["heads"] == ["a"]
+    assert read_metadata(path)["config"]["_target_"] == "mace_train.model.mace.MACE"
+    assert load_model(path).num_parameters
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (text("{"), "not JSON"),
+        (text("[" * 100_000), "not JSON"),
+        (b"K\x07", "not JSON"),  # the number 7
+        (text("[1]"), "not a JSON object"),
+    ],
+)
+def test_broken_metadata_are_an_error_and_the_model_can_be_read(
+    official_file, edited_file, value, said
+):
+    path = with_metadata(official_file, edited_file, value)
+    with pytest.raises(ModelFileError, match=f"edited.model: its metadata are {said}"):
+        read_metadata(path)
+    assert load_model(path).num_parameters

@@ -17,6 +17,7 @@ from mace_train.checkpoints.model_file import (
     floating_dtype,
     load_model,
     read_metadata,
+    read_probes,
     save_model,
 )
 from mace_train.checkpoints.probes import make_probes
@@ -230,3 +231,14 @@ print([name for name in sys.modules if name.split(".")[0] in foreign])
         cwd=Path(__file__).parents[2],
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_probe_frames_are_read_where_there_are_any(
+    saved, tiny_model, graphs, official_file, tmp_path
+):
+    probes = read_probes(saved)
+    assert probes is not None
+    assert len(probes.num_atoms) == len(graphs)
+    save_model(tmp_path / "without.safetensors", tiny_model, metadata={})
+    assert read_probes(tmp_path / "without.safetensors") is None
+    assert read_probes(official_file("mp0_small")) is None

@@ -63,6 +63,13 @@ def test_another_torch_file_is_no_training_checkpoint(tmp_path):
         load_training_model(tmp_path / "x.ckpt")
 
 
+def test_a_torch_file_that_only_tells_of_mace_train_is_no_training_checkpoint(tmp_path):
+    """An exported model tells so in its metadata."""
+    told = {"mace_train_metadata": '{"config": {"_target_": "mace_train.model.mace.MACE"}}'}
+    torch.save(told, tmp_path / "x.model")
+    assert not is_training_checkpoint(tmp_path / "x.model")
+
+
 class _Evil:
     def __reduce__(self):
         return os.system, ("touch OWNED",)

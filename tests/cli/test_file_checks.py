@@ -71,3 +71,24 @@ def test_online_logging_needs_an_account(tmp_path, monkeypatch):
     compose("train", ["logger=wandb", "logger.mode=offline"])
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     compose("train", ["logger=wandb"])
+
+
+def test_a_model_to_export_is_a_file_or_the_folder_of_a_run_that_has_ended(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+
+    def said(checkpoint):
+        words = (f"checkpoint={checkpoint}", "format=mace_torch")
+        return problem(*words, command="export")
+
+    (tmp_path / "small.model").touch()
+    assert "'smol.model' is no file; did you mean small.model?" in said("smol.model")
+    assert said("run") == "checkpoint: the folder 'run' has no model.safetensors"
+    (run / "checkpoints" / "last.ckpt").touch()
+    assert "has not ended, but has checkpoint=run/checkpoints/last.ckpt" in said("run")
+    (run / "model.safetensors").touch()
+    for checkpoint in ("run", "small.model"):
+        compose("export", [f"checkpoint={checkpoint}", "format=mace_torch"])

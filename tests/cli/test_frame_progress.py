@@ -21,7 +21,18 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, caplog):
     with frame_progress("preparing") as progress:
         for done in (10, 6100, 6200):
             progress(done, 10_000)
-    assert caplog.messages == ["preparing: 6100 of 10000 frames, 100 frames/s"]
+    assert caplog.messages == ["preparing: 6100 of 10000 frames, 100 frames/s, ETA 0:00:39"]
+
+
+def test_the_speed_is_that_of_now_where_frames_were_done_before(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="mace_train")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    times = iter([0.0, 1.0, 100.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
+    with frame_progress("evaluating") as progress:
+        progress(9000, 10_000)
+        progress(9200, 10_000)
+    assert caplog.messages == ["evaluating: 9200 of 10000 frames, 2 frames/s, ETA 0:06:40"]
 
 
 @pytest.mark.parametrize("total", [None, 10])

@@ -24,7 +24,7 @@ def test_help_knows_the_groups_of_the_user_s_folder(tmp_path):
         assert "mine" in help_text("train", ["--help", *words])
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "export", "check"])
 def test_every_command_has_three_examples(command):
     text = help_text(command)
     assert text.count(f"\n    mace-{command} ") >= 4

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -67,3 +68,20 @@ def test_a_killed_worker_is_explained(tmp_path):
 
 def test_no_jobs_are_no_problem():
     run_parallel(die, [], workers=4)
+
+
+def note_and_wait(job, tick):
+    tick(1)
+    if job == 0:
+        raise ValueError("job 0 is broken")
+    while not job.exists():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    job.with_suffix(".ended").touch()
+
+
+def test_jobs_in_progress_are_asked_to_end_and_waited_for(tmp_path):
+    stop = tmp_path / "stop"
+    with pytest.raises(ValueError, match="job 0 is broken"):
+        run_parallel(note_and_wait, [stop, 0], workers=2, on_stop=stop.touch)
+    assert stop.with_suffix(".ended").exists()

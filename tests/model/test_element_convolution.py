@@ -11,7 +11,7 @@ from mace_train.model.irreps import Layout
 from mace_train.model.neighborhoods import Neighborhoods
 
 CHANNELS, HIDDEN = 3, 2
-MATRIX = 2  # place of the parameters among the inputs
+TABLE, MATRIX = 0, 2  # places of the parameters among the inputs
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_third_derivatives_raise(edges):
 
 
 def test_gradients_by_parameters_are_left_out_where_not_wanted(edges):
-    """Those by the element's features are not: they are the way to other parameters."""
+    """Those by the element's features too: they are made of parameters alone."""
     convolution = convolution_to(1)
 
     def operation_in(parameters):
@@ -108,7 +108,7 @@ def test_gradients_by_parameters_are_left_out_where_not_wanted(edges):
         return operation_of(convolution, edges)
 
     inputs = inputs_for(convolution, edges)
-    laws.check_scope(operation_in, inputs, parameters=[MATRIX])
+    laws.check_scope(operation_in, inputs, parameters=[TABLE, MATRIX])
 
 
 @pytest.mark.parametrize("name", ["no edges", "no atoms"])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mace_train.model.element_kernels import (
-    add_product_gradients,
+    add_feature_gradients,
     add_products,
     add_row_gradients,
     add_row_sums,
+    set_product_gradients,
 )
 
 FIRST = np.array([0, 2, 5, 6])
@@ -54,15 +55,19 @@ def test_products_with_the_senders_are_added_to_the_receivers(normal):
     close(messages, expected)
 
 
-def test_gradients_by_products_are_set_and_by_features_added(normal):
-    products, features = normal(COMPONENTS, 3, CHANNELS), normal(NUM_NODES, CHANNELS)
+def test_gradients_by_products_are_set(normal):
+    features = normal(NUM_NODES, CHANNELS)
     by_messages = normal(COMPONENTS, NUM_NODES, CHANNELS)
-    by_products, by_features = np.ones_like(products), np.ones_like(features)
-    add_product_gradients(
-        RECEIVER, SENDER, products, features, by_messages, by_products, by_features
-    )
-    of_rows = by_messages[:, RECEIVER]
-    close(by_products, of_rows * features[SENDER])
-    expected = np.ones_like(features)
-    np.add.at(expected, SENDER, (of_rows * products).sum(0))
+    by_products = np.ones((COMPONENTS, 3, CHANNELS), features.dtype)
+    set_product_gradients(RECEIVER, SENDER, features, by_messages, by_products)
+    close(by_products, by_messages[:, RECEIVER] * features[SENDER])
+
+
+def test_gradients_by_features_are_added(normal):
+    products = normal(COMPONENTS, 3, CHANNELS)
+    by_messages = normal(COMPONENTS, NUM_NODES, CHANNELS)
+    by_features = np.ones((NUM_NODES, CHANNELS), products.dtype)
+    add_feature_gradients(RECEIVER, SENDER, products, by_messages, by_features)
+    expected = np.ones_like(by_features)
+    np.add.at(expected, SENDER, (by_messages[:, RECEIVER] * products).sum(0))
     close(by_features, expected)

@@ -73,3 +73,26 @@ def test_in_the_middle_of_an_epoch_the_rows_of_whole_ones_stay(tmp_path):
         history.append(_row(epoch))
     history.begin(2)  # a run that goes on in epoch 2, whose row was there already
     assert [row["epoch"] for row in history.rows()] == [0, 1]
+
+
+def test_columns_of_callbacks_stay_when_a_run_goes_on_without_them(tmp_path):
+    path = tmp_path / "metrics.csv"
+    first = History(path, more_columns=["physics/holes"])
+    first.begin(0)
+    rows = [_row(0, **{"physics/holes": 3.0}), _row(1, **{"physics/holes": None})]
+    for row in rows:
+        first.append(row)
+    later = History(path)
+    later.begin(2)
+    later.append(_row(2))
+    assert later.rows() == [*rows, _row(2, **{"physics/holes": None})]
+
+
+def test_columns_of_callbacks_are_added_when_a_run_goes_on_with_them(tmp_path):
+    before = History(tmp_path / "metrics.csv")
+    before.begin(0)
+    before.append(_row(0))
+    later = History(tmp_path / "metrics.csv", more_columns=["physics/holes"])
+    later.begin(1)
+    later.append(_row(1, **{"physics/holes": 2.0}))
+    assert [row["physics/holes"] for row in later.rows()] == [None, 2.0]

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from ase.io import read
 from small_crystals import make_frame, store_of, without
 
-from mace_train.training.predictions import FramePrediction, Predictions, write_predictions
+from mace_train.training.predictions import FramePrediction, Predictions, reference_values
 
 
 def predict(store, *, offset=0.0, indices=None):
@@ -76,31 +75,16 @@ def test_no_frame_is_an_error():
         Predictions.collect([])
 
 
-def test_predictions_are_written_in_the_order_of_the_set_and_read_by_ase(store, tmp_path):
-    predictions = predict(store, offset=0.25, indices=[3, 0, 1])
-    path = tmp_path / "out" / "predictions.extxyz"
-    write_predictions(path, predictions, store)
-    frames = read(path, ":")
-    assert [atoms.info["source_index"] for atoms in frames] == [3, 0, 1]
-    crystal = frames[1]
-    assert crystal.info["mp_id"] == "mp-1"
-    assert crystal.info["config_type"] == "bulk"
-    assert crystal.info["reference_energy"] == store.frame(0).energy
-    assert crystal.info["predicted_energy"] == store.frame(0).energy + 0.25
-    assert np.allclose(
-        crystal.arrays["predicted_forces"], predictions.forces[4:8], atol=1e-8
-    )
-    written = np.reshape(crystal.info["predicted_stress"], (3, 3))
-    assert np.allclose(written, store.frame(0).stress + 0.25)
-    assert np.allclose(crystal.positions, store.frame(0).positions, atol=1e-8)
+def test_a_label_of_weight_zero_is_no_reference(tmp_path):
+    silent = make_frame(0)
+    silent.info["config_energy_weight"] = 0.0
+    store = store_of(tmp_path, [silent], name="weights.xyz")
+    references = reference_values(store.frame(0))
+    assert references["energy"] is None
+    assert references["forces"] is not None
 
 
-def test_what_a_frame_lacks_is_not_written(store, tmp_path):
-    write_predictions(tmp_path / "p.extxyz", predict(store), store)
-    frames = read(tmp_path / "p.extxyz", ":")
-    assert "reference_stress" not in frames[1].info
-    assert "predicted_stress" not in frames[1].info
-    assert "reference_energy" not in frames[2].info
-    assert "predicted_energy" in frames[2].info
-    assert "reference_forces" not in frames[3].arrays
-    assert "predicted_forces" in frames[3].arrays
+def test_predictions_in_memory_are_one_chunk_of_themselves(store):
+    predictions = predict(store)
+    assert list(predictions.chunks) == [predictions]
+    assert predictions.thinning == 1
