@@ -41,7 +41,8 @@ test-all: test test-slow  ## every test
 
 check: lint types test test-slow  ## all that CI does
 
-parity: install  ## ours against mace-torch on the same data (makes an environment for it)
+parity: install  ## exchange of files with mace-torch, and learning beside it (makes an environment)
+	$(BIN)/python benchmarks/exchange.py
 	$(BIN)/python benchmarks/parity.py --data-dir $(DATA_DIR)
 
 bench: install  ## time and memory of a step and of MD against mace-torch (about 35 minutes)

@@ -2,7 +2,7 @@
 
     python examples/molecular_dynamics.py                    # after `make train`: magnesia
     python examples/molecular_dynamics.py --model runs/NAME/model.safetensors \
-        --structure cell.xyz --repeat 2 --stages 300:50 300-1500:30 1500:10
+        --structure cell.xyz --repeat 2 --stages 300:50 300-1500:20 1500:5
 
 The same command goes on with a run that was interrupted. See docs/molecular_dynamics.md.
 """
@@ -36,7 +36,7 @@ parser.add_argument("--repeat", type=int, default=2, help="supercell: times per 
 parser.add_argument(
     "--stages",
     nargs="+",
-    default=["300:50", "300-1500:30", "1500:10"],
+    default=["300:50", "300-1500:20", "1500:5"],
     help="K:ps, K-K:ps (a ramp) or nve:ps, one after the other (default: %(default)s)",
 )
 parser.add_argument("--timestep", type=float, default=2.0, help="fs")
@@ -68,14 +68,19 @@ def newest_model() -> Path:
 
 def crystal() -> Atoms:
     """The structure that was asked for, else magnesia, which the bundled sample knows."""
-    if options.structure is None:
-        atoms = bulk("MgO", "rocksalt", a=4.24, cubic=True)
-    else:
-        atoms = read(options.structure)
+    if options.repeat < 1:
+        raise ValueError(f"--repeat {options.repeat}: give 1 or more")
+    try:
+        if options.structure is None:
+            atoms = bulk("MgO", "rocksalt", a=4.24, cubic=True)
+        else:
+            atoms = read(options.structure)
+    except Exception as error:  # whatever the many readers of ASE raise
+        raise ValueError(f"{options.structure} cannot be read: {error!r}") from error
     return atoms * tuple(options.repeat if periodic else 1 for periodic in atoms.pbc)
 
 
-# %% Run, or go on: an error of the user and a tripped wire are one message each
+# %% Run, or go on: errors of the user and tripped wires are one message
 try:
     model = options.model or newest_model()
     atoms = crystal()
@@ -96,14 +101,15 @@ try:
     )
     logging.info("%s, %s, into %s", model, atoms.get_chemical_formula(), options.folder)
     outcome = run.run()
+
+    # What came out, stage by stage, and the figure
+    logging.info("%s after %d steps", outcome, run.step)
+    for summary in summarize(options.folder, run.schedule):
+        logging.info("%s", summary)
+    draw_run(options.folder / "molecular_dynamics.png", options.folder)
+    logging.info("figure: %s", options.folder / "molecular_dynamics.png")
 except (TripWireError, ValueError, OSError) as error:
     sys.exit(f"error: {error}")
 except KeyboardInterrupt:
-    sys.exit(f"\ninterrupted; the same command goes on ({options.folder})")
-
-# %% What came out, stage by stage, and the figure
-logging.info("%s after %d steps", outcome, run.step)
-for summary in summarize(options.folder, run.schedule):
-    logging.info("%s", summary)
-draw_run(options.folder / "molecular_dynamics.png", options.folder)
-logging.info("figure: %s", options.folder / "molecular_dynamics.png")
+    logging.info("interrupted; the same command goes on in %s", options.folder)
+    sys.exit(130)

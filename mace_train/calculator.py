@@ -1,14 +1,13 @@
 """`MACECalculator`: a model, or a committee of them, as an ASE calculator.
 
-Floor 3, beside training and without it: neither Lightning nor HDF5 is loaded. Models are
-found and loaded here; `Committee` asks them, and `DispersionD3` adds what they lack.
+Floor 3, beside training and without it: neither Lightning nor HDF5 is loaded.
+`given_models` finds and loads the models, `Committee` asks them, and `DispersionD3` adds
+what they lack.
 """
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ase.calculators.calculator import (
 )
 from jaxtyping import Float
 
-from mace_train.checkpoints.model_file import floating_dtype, load_model
+from mace_train.checkpoints.given_models import Model, given_models
 from mace_train.committee import Committee
 from mace_train.dispersion import DispersionD3
 from mace_train.model.backends import Backend
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 
     from mace_train.elements import ElementTable
 
-Model = str | Path | MACE
-
 _NO_VOLUME = 1e-6  # Å^3
-_HESSIAN_STEP = 1e-3  # Å, for dispersion
 
 
 class MACECalculator(Calculator):
@@ -49,9 +45,9 @@ class MACECalculator(Calculator):
 
     Args:
         model: A file that `load_model` reads, or a model; a model that is given is used as
-            it is (moved to ``device`` and ``dtype`` where these are given). A list of them,
-            or a pattern such as ``runs/*/model.safetensors``, is a committee.
-        device: Where to compute, e.g. "cpu" or "cuda".
+            it is, or a copy of it where another device, dtype or backend is asked for. A
+            list, or a pattern such as ``runs/*/model.safetensors``, is a committee.
+        device: Where to compute, e.g. "cuda"; None: the CPU, or where a given model is.
         dtype: "float32" or "float64"; that of the file if None. Relaxations and vibrations
             want float64, MD runs well in float32.
         head: Which of the model's heads gives the energy; needed where there are several.
@@ -75,7 +71,7 @@ class MACECalculator(Calculator):
         self,
         model: Model | Sequence[Model],
         *,
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         head: str | None = None,
         dispersion: bool | dict[str, Any] = False,
@@ -83,20 +79,16 @@ class MACECalculator(Calculator):
         backend: Backend | None = None,
     ) -> None:
         super().__init__()
-        wanted = floating_dtype(dtype)
-        given = _members(model)
-        models = [_ready(one, device, wanted) for one in given]
-        for one in models:
-            one.backend = one.backend if backend is None else backend
-        names = ["the model" if isinstance(one, MACE) else str(one) for one in given]
+        models, names = given_models(model, device=device, dtype=dtype, backend=backend)
         self._committee = Committee(models, names, head=head, skin=skin)
         if len(models) > 1:
             spread = ("energy_std", "forces_std", "stress_std")
             self.implemented_properties = [*type(self).implemented_properties, *spread]
         self._dispersion = None
-        if dispersion is not False:
+        if dispersion:
             arguments = {} if dispersion is True else dispersion
-            self._dispersion = DispersionD3(**{"device": device, **arguments})
+            where = {"device": next(models[0].parameters()).device}
+            self._dispersion = DispersionD3(**{**where, **arguments})
 
     @property
     def models(self) -> list[MACE]:
@@ -158,6 +150,8 @@ class MACECalculator(Calculator):
                 the cell does not span the periodic directions.
         """
         super().calculate(atoms, list(properties), list(system_changes))
+        if system_changes:  # what is refused below must not answer with the last structure
+            self.results = {}
         assert self.atoms is not None
         asked = {name.removesuffix("_std") for name in properties}
         has_stress = bool(self.atoms.pbc.any() and self.atoms.cell.volume > _NO_VOLUME)
@@ -220,7 +214,7 @@ class MACECalculator(Calculator):
         atoms = self._given(atoms)
         hessian = self._committee.hessian(atoms)
         if self._dispersion is not None:
-            hessian += _hessian_of_dispersion(self._dispersion, atoms)
+            hessian += self._dispersion.hessian(atoms)
         return hessian
 
     def export_properties(self) -> Properties:
@@ -239,26 +233,6 @@ class MACECalculator(Calculator):
         return atoms
 
 
-def _members(model: Model | Sequence[Model]) -> Sequence[Model]:
-    """The models that are meant by one, a list of them, or a pattern of file names."""
-    if isinstance(model, MACE | Path):
-        return [model]
-    if not isinstance(model, str):
-        return [one for part in model for one in _members(part)]
-    if not glob.has_magic(model) or Path(model).exists():
-        return [model]
-    found = sorted(glob.glob(model, recursive=True))  # noqa: PTH207 - also absolute patterns
-    if not found:
-        raise FileNotFoundError(f"no file matches model={model!r}")
-    return found
-
-
-def _ready(model: Model, device: str | torch.device, dtype: torch.dtype | None) -> MACE:
-    if isinstance(model, MACE):
-        return model.to(device=device, dtype=dtype).eval()
-    return load_model(model, device=device, dtype=dtype).requires_grad_(False)
-
-
 def _why_no_stress(atoms: Atoms) -> str:
     name, pbc = atoms.get_chemical_formula() or "no atoms", atoms.pbc.tolist()
     if not atoms.pbc.any():
@@ -272,17 +246,3 @@ def _why_no_stress(atoms: Atoms) -> str:
         f"{atoms.cell.array.tolist()} has no volume. Energy and forces are available; for "
         "a stress give the open directions lattice vectors too: it counts their length"
     )
-
-
-def _hessian_of_dispersion(dispersion: DispersionD3, atoms: Atoms) -> np.ndarray:
-    moved = atoms.copy()
-    rows = []
-    for place in np.ndindex(len(atoms), 3):
-        forces = []
-        for step in (_HESSIAN_STEP, -_HESSIAN_STEP):
-            moved.positions = atoms.positions
-            moved.positions[place] += step
-            forces.append(dispersion.compute(moved).forces.ravel())
-        rows.append((forces[1] - forces[0]) / (2 * _HESSIAN_STEP))
-    hessian = np.reshape(rows, (3 * len(atoms), 3 * len(atoms)))
-    return (hessian + hessian.T) / 2

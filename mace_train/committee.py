@@ -156,14 +156,16 @@ class Committee:
                     f"num_layers={num_layers} must be 1 to {len(layouts)}, the number of "
                     "layers of the model"
                 )
+            graph = member.graph(atoms)
             with torch.no_grad():
-                features = member.model(member.graph(atoms), compute_forces=False)
+                features = member.model(graph, compute_forces=False)
             by_layer = features.node_features.split([layout.dim for layout in layouts], 1)
             parts = [
                 part[:, : layout.channels] if invariants_only else part
                 for part, layout in zip(by_layer[:num_layers], layouts)
             ]
             found.append(_array(torch.cat(parts, dim=1)))
+            _require_finite({"descriptors": found[-1]}, graph, atoms)
         return found
 
     def hessian(self, atoms: Atoms) -> Float[np.ndarray, "coordinates coordinates"]:
@@ -172,11 +174,12 @@ class Committee:
         size = 3 * len(atoms)
         total = np.zeros((size, size))
         for member in self._members:
-            prediction = member.model(
-                member.graph(atoms), compute_hessian=True, create_graph=False
-            )
+            graph = member.graph(atoms)
+            prediction = member.model(graph, compute_hessian=True, create_graph=False)
             assert prediction.hessian is not None
-            total += _array(prediction.hessian).reshape(size, size)
+            hessian = _array(prediction.hessian).reshape(size, size)
+            _require_finite({"Hessian": hessian}, graph, atoms)
+            total += hessian
         return (total + total.T) / (2 * len(self._members))
 
     def _require_elements(self, atoms: Atoms) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LAST_ELEMENT = 94  # D3 has parameters up to plutonium
 _NO_VOLUME = 1e-6  # Å^3
+_HESSIAN_STEP = 1e-3  # Å
 
 
 class DispersionEnergy(NamedTuple):
@@ -46,7 +47,7 @@ class DispersionD3:
         functional: Whose damping parameters are taken, in torch-dftd's spelling.
         cutoff: Of the energy's pairs, Å. 40 bohr is what published MACE-MP-0 results use.
         coordination_cutoff: Of the pairs that count as neighbors in the coordination
-            numbers, Å; at most ``cutoff``.
+            numbers, Å; at most ``cutoff``. None: 40 bohr, or ``cutoff`` if that is less.
         smooth_cutoff: Take pairs to zero towards the cutoffs by a polynomial, which keeps
             the energy of an MD run continuous; other codes truncate them.
         device: Where to compute.
@@ -62,11 +63,13 @@ class DispersionD3:
         *,
         functional: str = "pbe",
         cutoff: float = 40 * Bohr,
-        coordination_cutoff: float = 40 * Bohr,
+        coordination_cutoff: float | None = None,
         smooth_cutoff: bool = False,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = torch.float64,
     ) -> None:
+        if coordination_cutoff is None:
+            coordination_cutoff = min(40 * Bohr, cutoff)
         if not 0 < coordination_cutoff <= cutoff:
             raise ValueError(
                 f"cutoffs of D3 must be positive, and coordination_cutoff="
@@ -88,7 +91,10 @@ class DispersionD3:
             ) from error
         self.cutoff = cutoff
         self.device = torch.device(device)
-        self.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        names = {"float32": torch.float32, "float64": torch.float64}
+        if dtype not in (*names, *names.values()):
+            raise ValueError(f"dtype={dtype} of D3: use float32 or float64")
+        self.dtype = names[dtype] if isinstance(dtype, str) else dtype
         self._energy = DFTD3Module(
             parameters,
             cutoff=cutoff,
@@ -134,6 +140,20 @@ class DispersionD3:
             full = _array(strain_derivative + strain_derivative.T) / (2 * atoms.cell.volume)
             stress = full_3x3_to_voigt_6_stress(full)
         return DispersionEnergy(energy.item(), -_array(by_positions), stress)
+
+    def hessian(self, atoms: Atoms) -> Float[np.ndarray, "coordinates coordinates"]:
+        """Second derivative of the energy by positions, eV/Å^2, by central differences."""
+        moved = atoms.copy()
+        rows = []
+        for place in np.ndindex(len(atoms), 3):
+            forces = []
+            for step in (_HESSIAN_STEP, -_HESSIAN_STEP):
+                moved.positions = atoms.positions
+                moved.positions[place] += step
+                forces.append(self.compute(moved).forces.ravel())
+            rows.append((forces[1] - forces[0]) / (2 * _HESSIAN_STEP))
+        hessian = np.reshape(rows, (3 * len(atoms), 3 * len(atoms)))
+        return (hessian + hessian.T) / 2
 
     def _leaf(self, values: np.ndarray) -> torch.Tensor:
         tensor = torch.as_tensor(np.array(values), device=self.device, dtype=self.dtype)

@@ -178,8 +178,13 @@ def _fits(
 def _without_gaps(
     positions: np.ndarray, box: np.ndarray, periodic: np.ndarray, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink layers without atoms to ``width``: atoms and box with the same near pairs."""
-    box = box.copy()
+    """Shrink layers without atoms to ``width``: atoms and box with the same near pairs.
+
+    Raises:
+        ValueError: If the box is so skewed that it becomes flat.
+    """
+    given, box = box, box.copy()
+    least = 1 / np.linalg.norm(np.linalg.inv(box), axis=0).max()
     for axis in range(3):
         inverse = np.linalg.inv(box)
         height = 1 / np.linalg.norm(inverse[:, axis])
@@ -196,6 +201,12 @@ def _without_gaps(
             box[axis] -= (height - steps.sum()) * normal
         # Subtracts first: what is tiny beside the gap survives.
         positions = positions - old[:, None] * normal + new[:, None] * normal
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    if heights.min() < 0.1 * min(least, width):
+        raise ValueError(
+            f"the cell {given.tolist()} is too long, thin and skewed for a search: shorten "
+            "it, or set pbc to False along the long vectors"
+        )
     return positions, box
 
 

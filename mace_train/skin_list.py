@@ -89,7 +89,7 @@ class SkinList:
                 cell does not span the periodic directions.
         """
         require_finite(positions, cell)
-        found = self._found
+        found, self._found = self._found, None  # frees its memory before a search
         if found is not None and found.is_of(atomic_numbers, pbc):
             found = found.followed(positions, cell[pbc], self._r_max)
         else:

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 GROUPS = (
-    "data", "model", "loss", "optim", "schedule", "trainer", "logger", "callbacks", "submit",
+    "data", "model", "loss", "optim", "schedule", "trainer", "logger", "callbacks",
+    "submit",
 )  # fmt: skip
 NEEDED = {
     ("data", "extxyz"): ["data.train=sample"],

@@ -88,18 +88,33 @@ def test_forces_and_stress_are_derivatives_of_the_energy(name):
     if not atoms.pbc.any():
         assert found.stress is None
         return
-    strain = np.array([[1, 0.5, 0], [0.5, 0, 0], [0, 0, 0]]) * step  # xx and xy
-
-    def strained(sign: int) -> float:
-        copy = atoms.copy()
-        copy.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain), scale_atoms=False)
-        copy.positions = atoms.positions @ (np.eye(3) + sign * strain)
-        return d3.compute(copy).energy
-
-    work = (strained(1) - strained(-1)) / (2 * step)
     assert found.stress is not None
-    voigt = (found.stress[0] + found.stress[5]) * atoms.cell.volume
-    assert voigt == pytest.approx(work, abs=1e-5)
+    for place, (row, column) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        strain = np.zeros((3, 3))
+        strain[row, column] += step / 2
+        strain[column, row] += step / 2
+
+        def strained(sign: int, strain=strain) -> float:
+            copy = atoms.copy()
+            copy.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain), scale_atoms=False)
+            copy.positions = atoms.positions @ (np.eye(3) + sign * strain)
+            return d3.compute(copy).energy
+
+        work = (strained(1) - strained(-1)) / (2 * step)
+        assert found.stress[place] * atoms.cell.volume == pytest.approx(work, abs=1e-5)
+
+
+def test_the_cutoff_of_coordination_numbers_follows_a_short_cutoff():
+    alone, both = (
+        DispersionD3(cutoff=9.0),
+        DispersionD3(cutoff=9.0, coordination_cutoff=9.0),
+    )
+    assert alone.compute(ice()).energy == both.compute(ice()).energy
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match="dtype=float31 of D3: use float32 or float64"):
+        DispersionD3(dtype="float31")
 
 
 def test_float32_is_close_to_float64():

@@ -6,6 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.neighborlist import neighbor_list as ase_neighbor_list
 from matscipy.neighbours import neighbour_list as matscipy_neighbour_list
+from scipy.spatial import cKDTree
 
 from mace_train.neighbors import count_neighbors, neighbor_list
 
@@ -123,10 +124,12 @@ def test_atoms_may_be_far_apart_in_thin_space(positions, lengths, pbc, pair):
 def test_skewed_thin_cells_have_the_edges_of_short_ones():
     rng = np.random.default_rng(0)
     positions = rng.uniform(-4, 12, (7, 3))
-    cell = np.array([[4.0, 0.5, 0.3], [0.4, 5.0, -0.2], [1.0, -2.0, 60.0]])
-    short = Atoms("H7", positions, cell=cell, pbc=True)
+    first, second = np.array([[4.0, 0.5, 0.3], [0.4, 5.0, -0.2]])
+    normal = np.cross(first, second) / np.linalg.norm(np.cross(first, second))
+    third = 2 * first - second
+    short = Atoms("H7", positions, cell=[first, second, third + 60 * normal], pbc=True)
     long = short.copy()
-    long.cell[2] *= 1e5
+    long.cell[2] = third + 6e6 * normal
     long.positions[3] += long.cell[2] - 2 * long.cell[0]
     jumps = np.zeros((7, 3))
     jumps[3] = [-2, 0, 1]
@@ -137,12 +140,20 @@ def test_skewed_thin_cells_have_the_edges_of_short_ones():
     assert _edges(long, 4.0) == sorted(expected)
 
 
+def test_a_thin_cell_that_is_too_skewed_is_refused():
+    cell = np.array([[4.0, 0, 0], [0, 5.0, 0], [2e5, 0, 6e6]])
+    with pytest.raises(
+        ValueError, match=r"cell .* too long, thin and skewed .* pbc to False"
+    ):
+        neighbor_list(np.zeros((1, 3)), cell, (True,) * 3, r_max=4.0)
+
+
 def test_a_wide_sheet_is_sorted_into_larger_boxes():
-    side = np.arange(340) * 6.0
-    grid = np.stack(np.meshgrid(side, side, [0.0, 1.0]), axis=-1).reshape(-1, 3)
-    found = neighbor_list(grid, np.zeros((3, 3)), (False,) * 3, r_max=3.0)
-    assert found.edge_index.shape == (2, 2 * 340 * 340)
-    assert np.abs(np.diff(found.edge_index, axis=0)).max() == 1
+    sheet = np.random.default_rng(0).uniform(0, 2500, (4000, 3)) * [1, 1, 1e-3]
+    found = neighbor_list(sheet, np.zeros((3, 3)), (False,) * 3, r_max=3.0)
+    pairs = {tuple(sorted(edge)) for edge in found.edge_index.T.tolist()}
+    assert pairs == cKDTree(sheet).query_pairs(3.0)
+    assert len(pairs) > 10
 
 
 @pytest.mark.parametrize("pbc", [(False,) * 3, (True,) * 3], ids=str)
@@ -154,4 +165,4 @@ def test_numbers_that_are_not_finite_are_named(number, pbc):
     with pytest.raises(ValueError, match=message):
         neighbor_list(positions, np.eye(3), pbc, r_max=1.5)
     with pytest.raises(ValueError, match=r"the cell is .*: its vectors must be finite"):
-        neighbor_list(np.zeros((3, 3)), np.eye(3) * number, pbc, r_max=1.5)
+        neighbor_list(np.zeros((3, 3)), np.full((3, 3), number), pbc, r_max=1.5)

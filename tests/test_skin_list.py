@@ -69,7 +69,7 @@ def some_atoms(seed: int = 0, pbc=(1, 1, 1), number: int = 12) -> Atoms:
 
 
 def walked(atoms: Atoms, seed: int, steps: int, *, step: float, strain: float = 0.0):
-    """A random walk of all atoms, in a cell that changes, rotates, and is wrapped at times."""
+    """A random walk of all atoms, in a cell that changes and rotates; wrapped at times."""
     rng = np.random.default_rng(seed)
     for number in range(steps):
         atoms.set_cell(
@@ -184,7 +184,16 @@ def strained(amount: float):
         strained(0.1),
         strained(-0.12),
     ],
-    ids="half_a_skin one_atom turned across wrapped translated larger smaller".split(),
+    ids=[
+        "half_a_skin",
+        "one_atom",
+        "turned",
+        "across",
+        "wrapped",
+        "translated",
+        "larger",
+        "smaller",
+    ],
 )
 def test_what_brings_no_pair_nearer_by_the_skin_is_not_searched(change):
     made, atoms = skin_list(), near_crystal()
@@ -207,7 +216,7 @@ def test_what_brings_no_pair_nearer_by_the_skin_is_not_searched(change):
         lambda atoms: atoms.__delitem__(5),
         lambda atoms: atoms.positions.__setitem__([0, 9], atoms.positions[[9, 0]]),
     ],
-    ids="atom smaller cell pbc number more fewer permuted".split(),
+    ids=["atom", "smaller", "cell", "pbc", "number", "more", "fewer", "permuted"],
 )
 def test_what_may_bring_new_pairs_is_searched(change):
     made, atoms = skin_list(), near_crystal()

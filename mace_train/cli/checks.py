@@ -16,6 +16,7 @@ from mace_train.cli.file_checks import (
     existing_e0s,
     existing_files,
     existing_model,
+    one_model,
     wandb_account,
 )
 from mace_train.cli.problems import Problem
@@ -216,11 +217,9 @@ def _name(values: Values) -> Iterator[Problem]:
 
 def _scored(values: Values) -> Iterator[Problem]:
     checkpoint, calculator = values.get("checkpoint"), values.get("calculator._target_")
-    if values.has("checkpoint") and (checkpoint is None) == (calculator is None):
+    if values.has("checkpoint") and (not checkpoint) == (calculator is None):
         what = (
-            "neither it nor a calculator is given"
-            if checkpoint is None
-            else "both are given"
+            "neither it nor a calculator is given" if not checkpoint else "both are given"
         )
         cure = (
             "checkpoint=PATH of a model, or calculator._target_=CLASS of an ASE calculator"
@@ -255,5 +254,12 @@ _CHECKS = {
     "prepare": _DATA,
     "evaluate": (_scored, _parquet, *_DATA),
     "export": (existing_model,),
-    "check": (_scored, _dimer_elements, _known_cutoff, _some_check, existing_files),
+    "check": (
+        _scored,
+        _dimer_elements,
+        _known_cutoff,
+        _some_check,
+        existing_files,
+        one_model,
+    ),
 }

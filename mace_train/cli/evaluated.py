@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 
 from mace_train.checkpoints.model_file import load_model
 from mace_train.cli.evaluated_frames import open_frames, unknown_elements_left_out
-from mace_train.cli.problems import ConfigError, Problem, nearest
+from mace_train.cli.given_calculator import chosen_device, chosen_head, make_calculator
+from mace_train.cli.problems import ConfigError, Problem
 from mace_train.data.dataset import GraphDataset
 from mace_train.model.backends import chosen_backend
 from mace_train.training.potentials import CalculatorPotential, ModelPotential
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = "mace-evaluate"
 _DTYPES = {"auto": None, "float32": torch.float32, "float64": torch.float64}
 _ANY_R_MAX = 6.0  # a store counts edges; a calculator finds its own
 
@@ -77,13 +77,12 @@ def open_models(config: dict[str, Any], folder: PartFolder) -> Evaluated:
         ValueError: If a file cannot be read, models do not fit together, the models do not
             know an element of the data, or the folder belongs to another evaluation.
     """
-    device = _device(config["device"])
+    device = chosen_device(config["device"], command=_COMMAND)
     workers = _num_workers(config["workers"], alone_for=_who_is_alone(config, device))
     paths = model_paths(config["checkpoint"])
-    models = [load_model(p, device="cpu", dtype=_DTYPES[config["dtype"]]) for p in paths]
-    _require_alike(models, paths)
+    models = _load(paths, dtype=_DTYPES[config["dtype"]])
     model = models[0]
-    head = _head_place(model, config["head"])
+    head = chosen_head(model.heads, config["head"], command=_COMMAND)
     frames = unknown_elements_left_out(
         open_frames(config, r_max=model.r_max),
         model.elements,
@@ -101,7 +100,7 @@ def open_models(config: dict[str, Any], folder: PartFolder) -> Evaluated:
     parts = model_parts(frames.store.edge_counts(model.r_max)[frames.indices])
     identity = {
         "checkpoint": [f"{path.name} ({_sha256(path)[:16]})" for path in paths],
-        "head": model.heads[head],
+        "head": head,
         "dtype": str(dtype).removeprefix("torch."),
         **_common_identity(config, frames, parts),
     }
@@ -117,7 +116,7 @@ def open_models(config: dict[str, Any], folder: PartFolder) -> Evaluated:
         models,
         dataset,
         device=device,
-        head=head,
+        head=list(model.heads).index(head),
         max_edges=max_edges,
         batch_size=config["data"]["batch_size"],
         node_energies=config["node_energies"],
@@ -140,16 +139,7 @@ def open_calculator(config: dict[str, Any], folder: PartFolder) -> Evaluated:
         ValueError: If a file cannot be read, or the folder belongs to another evaluation.
     """
     workers = _num_workers(config["workers"], alone_for="a calculator")
-    try:
-        calculator = instantiate(config["calculator"], _convert_="all")
-    except InstantiationException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError([Problem("calculator", reason)], "mace-evaluate") from error
-    for name in ("get_property", "calculate"):
-        if not hasattr(calculator, name):
-            what = f"{config['calculator']['_target_']} makes a {type(calculator).__name__}"
-            problem = Problem("calculator._target_", f"{what}, which is no ASE calculator")
-            raise ConfigError([problem], "mace-evaluate")
+    calculator = make_calculator(config["calculator"], command=_COMMAND)
     frames = open_frames(config, r_max=_ANY_R_MAX)
     parts = calculator_parts(len(frames.indices))
     identity = {
@@ -195,7 +185,6 @@ def _common_identity(
         "frames of data.test": f"{len(frames.indices)} ({digest.hexdigest()[:16]})",
         "data.units.length": config["data"]["units"]["length"],
         "node_energies": config["node_energies"],
-        "bad_frames": config["bad_frames"],
     }
 
 
@@ -205,6 +194,15 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _load(paths: Sequence[Path], *, dtype: torch.dtype | None) -> list[MACE]:
+    """The models of the files, which fit together."""
+    models = [load_model(path, device="cpu", dtype=dtype) for path in paths]
+    _require_alike(models, paths)
+    if len(paths) > 1:
+        logger.info("a committee of %d: %s", len(paths), ", ".join(map(str, paths)))
+    return models
 
 
 def _require_alike(models: Sequence[MACE], paths: Sequence[Path]) -> None:
@@ -224,33 +222,6 @@ def _require_alike(models: Sequence[MACE], paths: Sequence[Path]) -> None:
                 )
 
 
-def _head_place(model: MACE, head: str | None) -> int:
-    """Place of the asked head; the only one if none is asked."""
-    heads = list(model.heads)
-    if head is None and len(heads) == 1:
-        return 0
-    if head in heads:
-        return heads.index(head)
-    what = "the model has several" if head is None else f"the model has no head {head!r}"
-    hint = "" if head is None else nearest(head, heads)
-    problem = Problem("head", f"{what}; choose one of {' | '.join(heads)}{hint}")
-    raise ConfigError([problem], "mace-evaluate")
-
-
-def _device(name: str) -> torch.device:
-    """The device to compute on; ``auto`` is a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        problem = Problem("device", f"{name!r} cannot be used here: {reason}")
-        raise ConfigError([problem], "mace-evaluate") from error
-    return device
-
-
 def _who_is_alone(config: dict[str, Any], device: torch.device) -> str:
     return "" if device.type == "cpu" else f"device={config['device']}"
 
@@ -268,5 +239,5 @@ def _num_workers(workers: int | str, *, alone_for: str) -> int:
         return 1 if alone_for else max(1, cores)
     if alone_for and int(workers) > 1:
         problem = Problem("workers", f"{workers}: {alone_for} is used by one process only")
-        raise ConfigError([problem], "mace-evaluate")
+        raise ConfigError([problem], _COMMAND)
     return int(workers)

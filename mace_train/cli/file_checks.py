@@ -57,6 +57,14 @@ def _is_committee(pattern: str) -> bool:
     return any(sign in pattern for sign in "*?[") and _matches(pattern)
 
 
+def one_model(values: Values) -> Iterator[Problem]:
+    """A glob of models, where only one model is taken."""
+    given = values.get("checkpoint")
+    if isinstance(given, str) and not Path(given).is_file() and _is_committee(given):
+        what = f"{given!r} is a pattern, but mace-check takes one model"
+        yield Problem("checkpoint", f"{what}; committees are not checked: name one file")
+
+
 def existing_model(values: Values) -> Iterator[Problem]:
     """A checkpoint that is no file, nor a run's folder with a model in it."""
     given = values.get("checkpoint")

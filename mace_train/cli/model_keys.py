@@ -5,10 +5,15 @@ Floor 5, the standard library only; see `cli.keys`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from mace_train.constraints import NonNegativeFloat, PositiveFloat, PositiveInt
+    from mace_train.constraints import (
+        Interval,
+        NonNegativeFloat,
+        PositiveFloat,
+        PositiveInt,
+    )
     from mace_train.physics.suite import CheckName
 
 
@@ -60,6 +65,6 @@ class Check(TypedDict):
     device: str
     head: str | None
     figures: bool
-    nve_steps: PositiveInt
+    nve_steps: Annotated[int, Interval(at_least=20)]
     temperature: PositiveFloat
     limits: CheckLimits

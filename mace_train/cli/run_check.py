@@ -20,6 +20,7 @@ from mace_train.checkpoints.model_file import ModelFileError, check_probes, load
 from mace_train.cli.arithmetic import threads_for
 from mace_train.cli.check_table import checks_table, failure_message, notes_of
 from mace_train.cli.checked_potential import given_potential, name_of_dtype
+from mace_train.cli.folder_lock import locked
 from mace_train.cli.run_folder import RunFolder
 from mace_train.model.backends import chosen_backend
 from mace_train.physics.check_figure import draw_checks
@@ -67,7 +68,8 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ValueError: If a file cannot be read, or the model does not know the structure.
     """
     output = _output_folder(config)
-    with RunFolder(output).logging():
+    lock = locked(output, cure="choose another folder with output=...")
+    with lock, RunFolder(output).logging():
         given = given_potential(config)
         limits = limits_for(given.potential.dtype, config["limits"])
         logger.info("checking %s", given.describe())

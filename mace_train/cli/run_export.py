@@ -72,6 +72,9 @@ def run(config: dict[str, Any]) -> Comparison:
     logger.info("written: %s (%.1f MB)", output, size)
     logger.info("where it comes from: %s", metadata_path(output))
     logger.info("next: %s", form.next_step.replace("PATH", str(output)))
+    if len(model.heads) > 1:
+        heads = " | ".join(model.heads)
+        logger.info("it has several heads, of which a program must name one: %s", heads)
     return comparison
 
 
@@ -88,6 +91,9 @@ def _output(config: dict[str, Any], source: Path, form: ExportFormat) -> Path:
         problem = f"{path} is the checkpoint itself; give another output=PATH"
     elif path.exists() and not config["overwrite"]:
         problem = f"{path} exists; overwrite=true replaces it, or give another output=PATH"
+    elif metadata_path(path).exists() and not config["overwrite"]:
+        where = metadata_path(path)
+        problem = f"{where} exists; overwrite=true replaces it, or give another output=PATH"
     elif any(parent.exists() and not parent.is_dir() for parent in path.parents):
         problem = f"{path} cannot be written: {path.parent} is no folder"
     if problem:

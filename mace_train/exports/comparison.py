@@ -130,14 +130,18 @@ def compare(
     deviation: dict[str, float | None] = dict.fromkeys(_UNIT_BY_QUANTITY)
     largest = dict.fromkeys(_UNIT_BY_QUANTITY, 0.0)
     worst_frame = dict.fromkeys(_UNIT_BY_QUANTITY, "")
-    for place, (graph, ours, theirs) in enumerate(zip(graphs, expected, found)):
+    for place, (graph, ours, theirs) in enumerate(
+        zip(graphs, expected, found, strict=True)
+    ):
         for name in _UNIT_BY_QUANTITY:
             value, other = getattr(ours, name), getattr(theirs, name)
             if value is None:
                 continue
             largest[name] = max(largest[name], float(np.abs(value).max(initial=0.0)))
             if other is None:
+                assert name == "stress"
                 continue
+            assert np.shape(other) == np.shape(value), f"{name} of frame {place}"
             here = float(np.abs(np.subtract(other, value)).max(initial=0.0))
             before = deviation[name]
             if before is None or here > before or np.isnan(here):

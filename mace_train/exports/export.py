@@ -47,8 +47,8 @@ def export_model(
 
     Raises:
         ImportError: If a package is missing that this form of file needs.
-        ValueError: If this form cannot hold the model, or the written file predicts
-            something else; there is no file then.
+        ValueError: If this form cannot hold the model, the folder cannot be written to, or
+            the written file predicts something else; there is no file then.
     """
     form.require()
     if len(model.heads) > 1 and not form.takes_several_heads:
@@ -56,9 +56,9 @@ def export_model(
             f"format={form.name} holds one head, and the model has several: choose one of "
             + " | ".join(model.heads)
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Some readers look at the end of a name, so it stays.
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    _require_writable(partial)
     try:
         form.write(partial, model, metadata)
         comparison = _compared(model, partial, form, probes)
@@ -110,6 +110,14 @@ def _compared(
         form.predict(path, graphs),
         tolerance=form.float64_tolerance if is_float64 else form.float32_tolerance,
     )
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise ValueError(f"cannot write into {path.parent}: {error.strerror}") from error
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -103,7 +103,8 @@ def write_mace_torch(path: Path, model: MACE, metadata: dict[str, Any]) -> None:
     """
     module = official_module(model)
     setattr(module, METADATA_ATTRIBUTE, json.dumps(metadata))
-    torch.save(module, path)
+    with path.open("wb") as file:  # the archive would bear the name of a path
+        torch.save(module, file)
 
 
 def predict_mace_torch(path: Path, graphs: Sequence[AtomicGraph]) -> list[FramePrediction]:

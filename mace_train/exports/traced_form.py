@@ -153,7 +153,8 @@ def _tables(
 def _padded_blocks(element: Tensor, num_elements: int) -> ElementBlocks:
     """Deal atoms to blocks; n atoms of an element need no more than n // size + 1."""
     size, device = _ATOMS_PER_BLOCK, element.device
-    num_blocks = element.shape[0] // size + num_elements
+    # Never one alone: torch would take a size of one for a fact, and not for an example.
+    num_blocks = element.shape[0] // size + max(num_elements, 2)
     nodes = torch.arange(element.shape[0], device=device)
     none = torch.zeros(num_elements, dtype=torch.int64, device=device)
     counts = none.index_add(0, element, torch.ones_like(element))

@@ -36,7 +36,8 @@ def chosen_backend(backend: Backend, device: torch.device) -> ChosenBackend:
     """What is used on a device.
 
     Raises:
-        ValueError: If the backend does not work on the device, or is not installed.
+        ValueError: If the backend is unknown, does not work on the device, or is not
+            installed.
     """
     if backend == "auto":
         if device.type == "cuda" and _HAS_CUEQUIVARIANCE and _HAS_KERNELS:
@@ -49,6 +50,10 @@ def chosen_backend(backend: Backend, device: torch.device) -> ChosenBackend:
         )
     if backend == "cuequivariance":
         _require_cuequivariance(device)
+    elif backend not in ("plain", "chunked"):
+        raise ValueError(
+            f"backend={backend!r} is unknown: use auto, plain, chunked or cuequivariance"
+        )
     return backend
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mace_train.physics.dimer_curves import dimer_curves, pair_name
-from mace_train.physics.outcome import Curve, Findings, Measurement
+from mace_train.physics.outcome import Curve, Findings, Measurement, largest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _STEPS: dict[Dtype, float] = {"float64": 1e-4, "float32": 5e-3}
 _SCANNED = 0.1  # Å on both sides, for the figure
+_NO_FORCE = 1e-12  # eV/Å
 _MOST_PAIRS = 6
 _VALUE = np.array([3.0, -3.0, 1.0])
 """Weights of values at one, two and three steps, for the value at none: a parabola."""
@@ -41,14 +42,16 @@ def check_cutoff(setting: Setting) -> Findings:
     bounds = (limits.cutoff_energy, limits.cutoff_forces, limits.cutoff_slope)
     measurements = []
     for column, (name, unit), bound in zip(zip(*jumps), names, bounds):
-        place = max(range(len(pairs)), key=lambda n: _by_size(column[n]))
-        where = pair_name(pairs[place])
-        found = Measurement(f"jump of {name}", column[place], unit, bound, where)
-        measurements.append(found)
+        value, where = largest(zip(column, map(pair_name, pairs)))
+        measurements.append(Measurement(f"jump of {name}", value, unit, bound, where))
     around = potential.cutoff + np.linspace(-_SCANNED, _SCANNED, 41)
     curves = dimer_curves(potential, pairs, around)
     drawn = tuple(Curve(curve.name, curve.distances, curve.forces) for curve in curves)
-    return Findings(tuple(measurements), drawn)
+    inside = around < potential.cutoff
+    is_silent = all(np.all(abs(curve.forces[inside]) < _NO_FORCE) for curve in curves)
+    silence = f"no force within {_SCANNED} Å of r_max={potential.cutoff:g} Å"
+    notes = (f"{silence}: is r_max right?",) if is_silent else ()
+    return Findings(tuple(measurements), drawn, notes)
 
 
 def cutoff_jumps(
@@ -82,8 +85,3 @@ def _jump_of_slope(values: Float[np.ndarray, " points"]) -> float:
     """The same for the slope, times the step; seen from the cutoff, below is backwards."""
     below, above = values[2::-1], values[3:]
     return float(abs((above + below) @ _SLOPE))
-
-
-def _by_size(value: float) -> tuple[bool, float]:
-    """A key that puts NaN last."""
-    return bool(np.isnan(value)), value

@@ -48,19 +48,21 @@ class Hole:
         distance: Below this one it falls, Å.
         wall: Energy at the top, above that of the bond, eV.
         depth: How far it falls from there, eV; infinite where it is not finite.
+        bottom: Where it is lowest, Å: at the shortest distance there is no wall behind.
     """
 
     curve: DimerCurve
     distance: float
     wall: float
     depth: float
+    bottom: float
 
     def __str__(self) -> str:
         name, fall = self.curve.name, f"the energy falls by {self.depth:.3g} eV"
         if self.wall < _DIP:
             return f"{name}: no wall below {self.distance:.2f} Å, {fall}"
-        behind = f"behind a wall of {self.wall:.3g} eV"
-        return f"{name}: {fall} below {self.distance:.2f} Å, {behind}"
+        way = f"from {self.distance:.2f} to {self.bottom:.2f} Å"
+        return f"{name}: {fall} {way}, behind a wall of {self.wall:.3g} eV"
 
 
 def check_dimers(setting: Setting) -> Findings:
@@ -135,23 +137,22 @@ def _find_hole(curve: DimerCurve) -> Hole | None:
     length, distances, energies = bond_length(*curve.pair), curve.distances, curve.energies
     is_wrong = ~np.isfinite(energies)
     if is_wrong.any():
-        return Hole(curve, float(distances[is_wrong].max()), wall=0.0, depth=np.inf)
+        first = float(distances[is_wrong].max())
+        return Hole(curve, first, wall=0.0, depth=np.inf, bottom=first)
     inside = distances <= max(_LONGEST_BOND * length, 2 * SHORTEST)
     place, inwards = distances[inside][::-1], energies[inside][::-1]
     bond = _first_fall(-inwards)
     if bond is None or place[bond] < _SHORTEST_BOND * length:
-        depth = float(inwards[0] - inwards.min())
-        return Hole(curve, float(place[0]), wall=0.0, depth=depth)
-    fall = _first_fall(inwards[bond:])
-    if fall is None:
-        return None
-    top = bond + fall
-    return Hole(
-        curve,
-        distance=float(place[top]),
-        wall=float(inwards[top] - min(inwards[bond], energies[-1])),
-        depth=float(inwards[top] - inwards[top:].min()),
-    )
+        top, wall = 0, 0.0  # the energy does not rise, or much too late
+    else:
+        fall = _first_fall(inwards[bond:])
+        if fall is None:
+            return None
+        top = bond + fall
+        wall = float(inwards[top] - min(inwards[bond], energies[-1]))
+    bottom = top + int(np.argmin(inwards[top:]))
+    depth = float(inwards[top] - inwards[bottom])
+    return Hole(curve, float(place[top]), wall, depth, bottom=float(place[bottom]))
 
 
 def _first_fall(values: Float[np.ndarray, " points"]) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mace_train.physics.outcome import Findings, Measurement
+from mace_train.physics.outcome import Findings, Measurement, largest
 from mace_train.physics.potential import LeftOutError
 from mace_train.physics.setting import smallest_crystals
 from mace_train.physics.structures import bare_copy
@@ -33,13 +33,13 @@ _COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 def check_forces(setting: Setting) -> Findings:
     """Move single atoms of each structure."""
-    worst = (-1.0, "")
+    found = []
     for atoms in setting.distorted:
         error, where = force_error(setting.potential, atoms, count=4)
-        if not error <= worst[0]:
-            worst = (error, f"{atoms.get_chemical_formula()}, {where}")
+        found.append((error, f"{atoms.get_chemical_formula()}, {where}"))
+    error, where = largest(found)
     limit = setting.limits.forces_fd
-    return Findings((Measurement("forces", worst[0], "eV/Å", limit, worst[1]),))
+    return Findings((Measurement("forces", error, "eV/Å", limit, where),))
 
 
 def check_stress(setting: Setting) -> Findings:
@@ -61,7 +61,7 @@ def force_error(potential: Potential, atoms: Atoms, *, count: int) -> tuple[floa
     """
     forces, step = potential.forces(atoms), _STEPS[potential.dtype]
     places = np.linspace(0, len(atoms) - 1, count).round().astype(int)
-    worst = (-1.0, "")
+    found = []
     for number, atom in enumerate(places.tolist()):
         axis = number % 3
 
@@ -71,9 +71,8 @@ def force_error(potential: Potential, atoms: Atoms, *, count: int) -> tuple[floa
             return potential.energy(moved)
 
         error = abs(float(forces[atom, axis]) + derivative(energy, step))
-        if not error <= worst[0]:
-            worst = (error, f"atom {atom} along {'xyz'[axis]}")
-    return worst
+        found.append((error, f"atom {atom} along {'xyz'[axis]}"))
+    return largest(found)
 
 
 def stress_error(
@@ -93,7 +92,7 @@ def stress_error(
     if stress is None:
         raise LeftOutError("the calculator has no stress")
     volume, step = atoms.get_volume(), _STRAINS[potential.dtype]
-    worst = (-1.0, "")
+    found = []
     for row, column in _COMPONENTS[::-1][:components]:
 
         def energy(size: float, row: int = row, column: int = column) -> float:
@@ -105,9 +104,8 @@ def stress_error(
             return potential.energy(strained)
 
         error = abs(float(stress[row, column]) - derivative(energy, step) / volume)
-        if not error <= worst[0]:
-            worst = (error, f"{'xyz'[row]}{'xyz'[column]}")
-    return worst
+        found.append((error, f"{'xyz'[row]}{'xyz'[column]}"))
+    return largest(found)
 
 
 def derivative(function: Callable[[float], float], step: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Float
 
-from mace_train.physics.outcome import Findings, Measurement
+from mace_train.physics.outcome import Findings, Measurement, largest
 from mace_train.physics.structures import bare_copy
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def largest_of(
             if (value := row[column]) is not None
         ]
         if values:
-            value, where = max(values, key=lambda one: (np.isnan(one[0]), one[0]))
+            value, where = largest(values)
             found.append(Measurement(quantity, float(value), unit, limit, where))
     return tuple(found)
 

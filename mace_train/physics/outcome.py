@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
 
 State = Literal["ok", "FAILED", "left out"]
@@ -48,6 +50,18 @@ class Measurement:
         if self.limit == 0:
             return math.inf if self.value > 0 else 0.0
         return self.value / self.limit
+
+
+def largest(found: Iterable[tuple[float, str]]) -> tuple[float, str]:
+    """The largest number and where it is; NaN is larger than all others.
+
+    Args:
+        found: At least one number, each with its place.
+
+    >>> largest([(1.0, "a"), (float("nan"), "b"), (2.0, "c")])
+    (nan, 'b')
+    """
+    return max(found, key=lambda one: (math.isnan(one[0]), one[0]))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 150,
 }
-_LINE, _TARGET, _COLD, _HOT = "#1f5fa8", "#c0392b", "#1f5fa8", "#d9731a"
+_LINE, _FAINT, _TARGET, _COLD, _HOT = "#1f5fa8", "#b5d0ec", "#c0392b", "#1f5fa8", "#d9731a"
+_MEANS = 150  # windows of a running mean along a run
 _WINDOW = 0.1  # share of the run at either end whose frames make a g(r)
 _MAX_RADIUS = 6.0  # Å
 
@@ -75,8 +76,8 @@ def draw_run(path: Path, folder: Path) -> None:
 
 
 def _draw_temperature(axes: Axes, log: Mapping[str, np.ndarray]) -> None:
-    axes.plot(log["time_ps"], log["temperature_K"], color=_LINE, linewidth=0.5)
-    axes.plot(log["time_ps"], log["target_K"], color=_TARGET, linewidth=1.4, label="target")
+    _draw_series(axes, log["time_ps"], log["temperature_K"])
+    axes.plot(log["time_ps"], log["target_K"], color=_TARGET, linewidth=1.1, label="target")
     if np.isfinite(log["target_K"]).any():
         axes.legend(loc="upper left")
     axes.set_ylabel("K")
@@ -84,16 +85,28 @@ def _draw_temperature(axes: Axes, log: Mapping[str, np.ndarray]) -> None:
 
 
 def _draw_drift(axes: Axes, log: Mapping[str, np.ndarray]) -> None:
-    axes.plot(log["time_ps"], log["drift_meV_per_atom"], color=_LINE, linewidth=0.5)
+    _draw_series(axes, log["time_ps"], log["drift_meV_per_atom"])
     axes.axhline(0.0, color="#444444", linewidth=0.6)
     axes.set_ylabel("meV/atom")
     axes.set_title("drift: energy less the thermostat's heat, since the start", loc="left")
 
 
 def _draw_distance(axes: Axes, log: Mapping[str, np.ndarray]) -> None:
-    axes.plot(log["time_ps"], log["min_distance_A"], color=_LINE, linewidth=0.5)
+    _draw_series(axes, log["time_ps"], log["min_distance_A"])
     axes.set_ylabel("Å")
     axes.set_title("smallest distance of two atoms", loc="left")
+
+
+def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
+    """Every value in a faint color, and their running mean."""
+    axes.plot(times, values, color=_FAINT, linewidth=0.6)
+    width = len(values) // _MEANS
+    if width < 2:
+        axes.lines[-1].set_color(_LINE)
+        return
+    means = np.convolve(values, np.full(width, 1.0 / width), mode="valid")
+    centers = np.convolve(times, np.full(width, 1.0 / width), mode="valid")
+    axes.plot(centers, means, color=_LINE, linewidth=1.2)
 
 
 def _draw_distribution(
@@ -126,7 +139,7 @@ def _draw_distribution(
 
 def _draw_displacement(axes: Axes, frames: list[Atoms], times: np.ndarray) -> None:
     squares = mean_square_displacement(frames)
-    axes.plot(times, squares, color=_LINE, linewidth=0.9)
+    _draw_series(axes, times, squares)
     axes.set(xlim=(0.0, times[-1] or 1.0), ylim=(0.0, None), xlabel="time (ps)")
     axes.set_ylabel("Å²")
     axes.set_title("mean square displacement", loc="left")

@@ -10,6 +10,7 @@ calculator whose forces depend on the structure alone, as those of `MACECalculat
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from pathlib import Path
@@ -29,6 +30,7 @@ from mace_train.simulation.observables import (
 from mace_train.simulation.progress import RunProgress
 from mace_train.simulation.records import HEADER, LOG, TRAJECTORY, Records, labelled_frame
 from mace_train.simulation.same_simulation import (
+    check_not_overtaken,
     check_same_forces,
     check_same_run,
     settings_as_text,
@@ -56,6 +58,7 @@ logger = logging.getLogger(__name__)
 
 STATE = "state.npz"
 LAST_FRAMES = "last_frames.extxyz"
+_SLOWEST = 5.0  # relaxation times; a harmonic crystal takes two, its potential energy too
 
 
 class MDRun:
@@ -105,7 +108,7 @@ class MDRun:
         self._dof = count_degrees_of_freedom(atoms, self.settings.thermostat)
         self._rng = np.random.default_rng(self.settings.seed)
         self._integrator = VelocityVerlet(atoms, schedule.timestep * units.fs)
-        self._step, self._heat = 0, 0.0
+        self._step, self._heat, self._saved = 0, 0.0, None
         self._last_frames: deque[Atoms] = deque(maxlen=20)
         if (self.folder / STATE).exists():
             self._sizes = self._go_on(RunState.read(self.folder / STATE))
@@ -123,10 +126,12 @@ class MDRun:
         Raises:
             TripWireError: If a wire is tripped; the message says where, why, and what to
                 do.
+            ValueError: If another process runs in the folder, or has since this was made.
             KeyboardInterrupt: On Ctrl-C; the last state is whole.
         """
         records = Records(self.folder)
         try:
+            check_not_overtaken(self.folder / STATE, self._saved)
             records.cut(self._sizes)
             return self._run(records)
         except TripWireError as error:
@@ -164,13 +169,16 @@ class MDRun:
     def _advance(self) -> None:
         """One step of the thermostat, and one of velocity Verlet."""
         target = self.schedule.target(self._step)
+        relaxation = self.settings.relaxation / self.schedule.timestep
         if target is not None:
             self._last_target = target
+            keep = math.exp(-1.0 / (_SLOWEST * relaxation))
+            self._followed = target + keep * (self._followed - target)
             self._heat += thermalize(
                 self.atoms,
                 name=self.settings.thermostat,
                 temperature=target,
-                steps_to_relax=self.settings.relaxation / self.schedule.timestep,
+                steps_to_relax=relaxation,
                 rng=self._rng,
             )
         self._forces = np.array(self._integrator.step(self._forces))
@@ -182,7 +190,8 @@ class MDRun:
         seen = self._observe()
         frame = labelled_frame(self.atoms, self._forces, seen)
         self._last_frames.append(frame)
-        self.wires.check(seen, self.atoms, reference=self._last_target, dof=self._dof)
+        around = (self._last_target, self._followed)
+        self.wires.check(seen, self.atoms, reference=around, dof=self._dof)
         if self._step % self.settings.log_every == 0:
             if self.wires.lost is not None:
                 lost = self._company & ~has_company(self.atoms, self.wires.lost)
@@ -226,9 +235,8 @@ class MDRun:
         check_finite(0, 0.0, self.atoms, self._forces)
         kinetic = float(self.atoms.get_kinetic_energy())
         self._begun_with = float(self.atoms.get_potential_energy()) + kinetic
-        self._last_target = self.schedule.first_temperature or (
-            2.0 * kinetic / (self._dof * units.kB)
-        )
+        self._followed = 2.0 * kinetic / (self._dof * units.kB)
+        self._last_target = self.schedule.target(0) or self._followed
         self._company = has_company(self.atoms, self.wires.lost or TripWires.lost or 3.0)
         return 0, 0
 
@@ -246,7 +254,8 @@ class MDRun:
         check_same_forces(state, self.atoms.get_forces(md=True), self.folder)
         self._forces = state.forces
         self._step, self._heat = state.step, state.heat
-        self._begun_with, self._last_target = state.begun_with, state.last_target
+        self._begun_with, self._saved = state.begun_with, state.step
+        self._last_target, self._followed = state.last_target, state.followed
         self._company = state.company
         self._rng.bit_generator.state = state.rng
         logger.info(
@@ -255,12 +264,13 @@ class MDRun:
         return state.sizes
 
     def _save(self, records: Records) -> None:
-        atoms = self.atoms
+        atoms, self._sizes = self.atoms, records.settle()
         RunState(
             step=self._step,
             heat=self._heat,
             begun_with=self._begun_with,
             last_target=self._last_target,
+            followed=self._followed,
             positions=atoms.get_positions(),
             momenta=atoms.get_momenta(),
             forces=self._forces,
@@ -272,8 +282,9 @@ class MDRun:
             rng=dict(self._rng.bit_generator.state),
             settings=settings_as_text(self.settings, self.schedule.timestep),
             schedule=[str(stage) for stage in self.schedule.stages],
-            sizes=records.settle(),
+            sizes=self._sizes,
         ).write(self.folder / STATE)
+        self._saved = self._step
 
     def _explain(self, error: TripWireError) -> str:
         """The message of a wire, with the frames that led there and what to do."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mace_train.simulation.schedule import TemperatureSchedule
+from mace_train.simulation.state import RunState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mace_train.simulation.settings import MDSettings
-    from mace_train.simulation.state import RunState
 
 _SAME_FORCES = 1e-3  # of the largest force, and eV/Å: more than rounding of float32
 
@@ -81,6 +81,24 @@ def check_same_run(
         raise ValueError(
             f"{folder} holds another run: {'; '.join(differences)}. Give the same as "
             "before (later stages may change), or another folder"
+        )
+
+
+def check_not_overtaken(path: Path, step: int | None) -> None:
+    """Refuse to cut back what another run did.
+
+    Args:
+        path: The state, which nobody else can write now.
+        step: Its step when it was looked for; None: there was none.
+
+    Raises:
+        ValueError: If it is of another step now.
+    """
+    found = RunState.read(path).step if path.exists() else None
+    if found != step:
+        raise ValueError(
+            f"{path} is of step {found}, and was of step {step} when it was looked for: "
+            "another run was here since. Give the same command again to go on from its end"
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class RunState:
         heat: What the thermostat has given so far, eV.
         begun_with: Conserved energy at the beginning, eV; drift is counted from there.
         last_target: Last known temperature of the thermostat, K.
+        followed: Temperature that follows the thermostat's as slowly as the atoms may, K.
         positions: Å, not wrapped.
         momenta: ASE's units.
         forces: At these positions, eV/Å.
@@ -46,6 +47,7 @@ class RunState:
     heat: float
     begun_with: float
     last_target: float
+    followed: float
     positions: Float[np.ndarray, "nodes 3"]
     momenta: Float[np.ndarray, "nodes 3"]
     forces: Float[np.ndarray, "nodes 3"]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ThermostatName = Literal["rescaling", "langevin"]
 
+_NO_MOTION = 1e-9  # eV an atom, a hundredth of a millikelvin
+
 
 def thermalize(
     atoms: Atoms,
@@ -65,28 +67,17 @@ def set_velocities(
     Raises:
         ValueError: If velocities are needed and no temperature is known.
     """
-    if not atoms.get_momenta().any():
-        if temperature is None:
-            raise ValueError(
-                "the atoms have no velocities and no stage has a temperature: begin with a "
-                "stage such as 300:1, or set velocities"
-            )
-        width = np.sqrt(units.kB * temperature * atoms.get_masses())[:, None]
-        atoms.set_momenta(width * rng.standard_normal((len(atoms), 3)))
-    if atoms.constraints:
+    _bring_to_rest(atoms)
+    if atoms.get_kinetic_energy() > _NO_MOTION * len(atoms):
         return
-    velocities = atoms.get_velocities()
-    masses = atoms.get_masses()
-    velocities -= np.average(velocities, axis=0, weights=masses)
-    if not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
-        momentum = (masses[:, None] * np.cross(arms, velocities)).sum(axis=0)
-        square = (arms**2).sum(axis=1)
-        inertia = np.diag(np.full(3, masses @ square)) - (masses[:, None] * arms).T @ arms
-        # A line of atoms has no inertia about itself, hence the pseudo-inverse.
-        rotation = np.linalg.pinv(inertia, rcond=1e-10, hermitian=True) @ momentum
-        velocities -= np.cross(rotation, arms)
-    atoms.set_velocities(velocities)
+    if temperature is None:
+        raise ValueError(
+            "the atoms have no velocities and no stage has a temperature: begin with a "
+            "stage such as 300:1, or set velocities"
+        )
+    width = np.sqrt(units.kB * temperature * atoms.get_masses())[:, None]
+    atoms.set_momenta(width * rng.standard_normal((len(atoms), 3)))
+    _bring_to_rest(atoms)
 
 
 def count_degrees_of_freedom(atoms: Atoms, name: ThermostatName) -> int:
@@ -113,6 +104,23 @@ def count_degrees_of_freedom(atoms: Atoms, name: ThermostatName) -> int:
             "degree of freedom left: give more atoms, or fewer constraints"
         )
     return left
+
+
+def _bring_to_rest(atoms: Atoms) -> None:
+    """Take away the motion of the whole, and its rotation where there is no cell."""
+    if atoms.constraints:
+        return
+    velocities, masses = atoms.get_velocities(), atoms.get_masses()
+    velocities -= np.average(velocities, axis=0, weights=masses)
+    if not atoms.pbc.any():
+        arms = atoms.positions - atoms.get_center_of_mass()
+        momentum = (masses[:, None] * np.cross(arms, velocities)).sum(axis=0)
+        square = masses @ (arms**2).sum(axis=1)
+        inertia = square * np.eye(3) - (masses[:, None] * arms).T @ arms
+        # A line of atoms has no inertia about itself, hence the pseudo-inverse.
+        rotation = np.linalg.pinv(inertia, rcond=1e-10, hermitian=True) @ momentum
+        velocities -= np.cross(rotation, arms)
+    atoms.set_velocities(velocities)
 
 
 def _rescale(atoms: Atoms, kT: float, keep: float, rng: np.random.Generator) -> None:

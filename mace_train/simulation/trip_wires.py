@@ -30,8 +30,10 @@ class TripWires:
     Args:
         min_distance: Smallest distance of two atoms, in sums of their covalent radii.
         temperature: Smallest and largest temperature as factors of the thermostat's (at
-            constant energy: of the last known). Six standard deviations of the canonical
-            ensemble are granted beyond, since few atoms fluctuate much.
+            constant energy: of the last known). After a jump of the thermostat's the
+            factors are of the lower and the higher of old and new, until the atoms have
+            followed. Six standard deviations of the canonical ensemble are granted beyond,
+            since few atoms fluctuate much.
         drift: Largest change of the conserved energy, meV/atom ...
         drift_rate: ... and what is granted besides for every ps, meV/atom/ps.
         lost: An atom that had company at the beginning and has none within this many sums
@@ -67,13 +69,15 @@ class TripWires:
         if not self.drift_rate >= 0:
             raise ValueError(f"drift_rate={self.drift_rate}: give 0 or more")
 
-    def check(self, seen: Observables, atoms: Atoms, *, reference: float, dof: int) -> None:
+    def check(
+        self, seen: Observables, atoms: Atoms, *, reference: tuple[float, float], dof: int
+    ) -> None:
         """Look at all wires but ``lost``.
 
         Args:
             seen: The numbers of the step.
             atoms: To name the closest pair.
-            reference: Temperature that the window is around, K.
+            reference: Temperatures that the window is around, in any order, K.
             dof: Degrees of freedom.
 
         Raises:
@@ -101,17 +105,20 @@ class TripWires:
             f"{pair.contact:.2f} Å"
         )
 
-    def _temperature(self, seen: Observables, reference: float, dof: int) -> str:
+    def _temperature(
+        self, seen: Observables, reference: tuple[float, float], dof: int
+    ) -> str:
         if self.temperature is None:
             return ""
         margin = 6.0 * math.sqrt(2.0 / dof)  # of a canonical ensemble's temperature
-        low = reference * self.temperature[0] * max(0.0, 1.0 - margin)
-        high = reference * self.temperature[1] * (1.0 + margin)
+        low = min(reference) * self.temperature[0] * max(0.0, 1.0 - margin)
+        high = max(reference) * self.temperature[1] * (1.0 + margin)
         if low <= seen.temperature <= high:
             return ""
+        around = " to ".join(dict.fromkeys(f"{kelvin:.0f}" for kelvin in sorted(reference)))
         return (
             f"the temperature is {seen.temperature:.0f} K, outside {low:.0f} to "
-            f"{high:.0f} K (temperature={self.temperature} times {reference:.0f} K, and "
+            f"{high:.0f} K (temperature={self.temperature} times {around} K, and "
             "fluctuations)"
         )
 

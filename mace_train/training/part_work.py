@@ -70,6 +70,8 @@ class PartWork:
                 a worker process was killed.
         """
         missing = self.missing
+        if self.bad_frames == "refuse":
+            self._require_no_failures()
         total = self.num_frames
         before = total - sum(len(self.parts[number]) for number in missing)
         tell = progress and (lambda done: progress(before + done, total))
@@ -85,6 +87,12 @@ class PartWork:
             run_parallel(_do_parts, jobs, workers=workers, progress=tell, on_stop=_stop.set)
         finally:
             _work = None
+
+    def _require_no_failures(self) -> None:
+        """Refuse parts of which frames were left out when that was allowed."""
+        for number in range(len(self.parts)):
+            if self.folder.is_finished(number) and (told := self.folder.failures(number)):
+                raise ValueError(told[0])
 
     def do(self, numbers: Sequence[int], tick: Callable[[int], None]) -> None:
         """Predict some parts and write each when it is complete."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import zipfile
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _PLAN = "plan.json"
+_OUR_NAMES = re.compile(r"(plan\.json|part-\d{6,}\.npz)(\.\d+)?(\.partial)?")
 _PER_ATOM = {"forces": (3,), "forces_std": (3,), "node_energies": ()}
 _PER_FRAME = {"energy": (), "energy_std": (), "stress": (3, 3), "stress_std": (3, 3)}
 _ALWAYS = ("energy", "forces", "stress")
@@ -54,21 +56,23 @@ class PartFolder:
 
         Args:
             identity: Plain values on which the parts depend.
-            resume: Whether to go on; if not, what is here is deleted.
+            resume: Whether to go on; if not, the parts that are here are deleted.
 
         Raises:
-            ValueError: If what is here is of another identity; the message tells what
-                differs and what to do.
+            ValueError: If what is here is of another identity, or of no evaluation; the
+                message tells what differs and what to do.
         """
         plan = self._plan()
+        if not plan:
+            self._require_ours(resume=resume)
         if plan and resume:
             self._require_same(plan, dict(identity))
-            for leftover in self.path.glob(f"*{PARTIAL}"):
-                leftover.unlink()
+            for ours in self._our_files():
+                if ours.name.endswith(PARTIAL):
+                    ours.unlink(missing_ok=True)
             return
-        if self.path.exists():
-            self.delete()
-        self.path.mkdir(parents=True)
+        self.delete()
+        self.path.mkdir(parents=True, exist_ok=True)
         self._write_plan({"format": FORMAT, "identity": dict(identity)})
 
     def _write_plan(self, plan: Mapping[str, Any]) -> None:
@@ -79,7 +83,31 @@ class PartFolder:
             plan = json.loads((self.path / _PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return plan if isinstance(plan, dict) else {}
+        is_ours = isinstance(plan, dict) and isinstance(plan.get("identity"), dict)
+        return plan if is_ours else {}
+
+    def _our_files(self) -> list[Path]:
+        """The files of an evaluation; nothing else is ever removed."""
+        if not self.path.is_dir():
+            return []
+        files = (path for path in self.path.iterdir() if path.is_file())
+        return sorted(path for path in files if _OUR_NAMES.fullmatch(path.name))
+
+    def _require_ours(self, *, resume: bool) -> None:
+        """Refuse a folder of somebody else, and parts of which no plan can be read."""
+        if not self.path.exists():
+            return
+        ours = self._our_files()
+        if not self.path.is_dir() or len(list(self.path.iterdir())) > len(ours):
+            raise ValueError(
+                f"{self.path} is not of an evaluation: choose another output=, or move it"
+            )
+        if resume and (self.path / _PLAN).exists():
+            raise ValueError(
+                f"{self.path / _PLAN} cannot be read, so nobody knows of what the "
+                f"{self.num_finished} parts beside it are: put it back, begin anew with "
+                "resume=never, or choose another folder with output=..."
+            )
 
     def _require_same(self, plan: Mapping[str, Any], identity: dict[str, Any]) -> None:
         before = plan.get("identity", {}) | {"format": plan.get("format")}
@@ -130,10 +158,25 @@ class PartFolder:
                 "it again"
             ) from error
 
+    def failures(self, number: int) -> list[str]:
+        """Why frames of a part could not be predicted, in order.
+
+        Raises:
+            ValueError: If the part is missing or damaged, with what to do.
+        """
+        outcomes = self.read(number)
+        return [one.reason for one in outcomes if isinstance(one, FrameFailure)]
+
     def delete(self) -> None:
-        """Remove the folder; the plan goes first, so that no half of it is gone on with."""
+        """Remove the parts, and the folder unless it holds something else.
+
+        The plan goes first, so that no half of it is gone on with.
+        """
         (self.path / _PLAN).unlink(missing_ok=True)
-        shutil.rmtree(self.path)
+        for ours in self._our_files():
+            ours.unlink(missing_ok=True)
+        with suppress(OSError):  # absent, or not empty
+            self.path.rmdir()
 
     def _path(self, number: int) -> Path:
         return self.path / f"part-{number:06d}.npz"

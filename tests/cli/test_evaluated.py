@@ -84,7 +84,12 @@ def test_other_frames_are_refused(asked, parts, tmp_path):
 
 def test_what_changes_no_prediction_may_change(asked, parts):
     open_models(asked(), parts)
-    for words in (["figures=false"], ["predictions=none"], ["data.energy_key=none"]):
+    for words in (
+        ["figures=false"],
+        ["predictions=none"],
+        ["data.energy_key=none"],
+        ["bad_frames=leave_out"],
+    ):
         open_models(asked(*words, "data.batch_size=2", "workers=3"), parts)
 
 

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from ase.io import write
 
 from mace_train.checkpoints.model_file import save_model
 from mace_train.checkpoints.probes import make_probes
+from mace_train.cli import folder_lock
 from mace_train.cli.config import compose
 from mace_train.cli.problems import ConfigError
 from mace_train.cli.run_check import ChecksFailedError, run
@@ -52,6 +54,7 @@ def test_a_calculator_that_obeys_passes_and_everything_is_written(tmp_path):
         "checks.json",
         "checks.png",
         "log.txt",
+        ".lock",
     }
     written = json.loads((tmp_path / "out/checks.json").read_text())
     assert written["checks"] == results
@@ -124,6 +127,7 @@ def test_checks_that_need_a_cutoff_are_left_out_with_a_reason(tmp_path):
         ([*EMT, "elements=[Xx]"], r"elements: \['Xx'\] are no elements"),
         ([*EMT, "elements=Si"], "elements: 'Si' is not allowed"),
         ([*EMT, "checks=[dimer]"], r"checks: \['dimer'\] is not allowed"),
+        ([*EMT, "nve_steps=19"], "nve_steps: 19 is not allowed; allowed: .*>= 20"),
         ([*EMT, "limits.drift=1"], "limits.drift: unknown key"),
         ([*EMT, "limits.energy=-1"], "limits.energy: -1 is not allowed"),
         ([*EMT, "model=mace_tiny"], "trained model is named by checkpoint=PATH"),
@@ -133,6 +137,31 @@ def test_checks_that_need_a_cutoff_are_left_out_with_a_reason(tmp_path):
 def test_a_wrong_config_is_refused_before_anything_is_loaded(overrides, said):
     with pytest.raises(ConfigError, match=said):
         compose("check", overrides)
+
+
+def test_a_pattern_of_models_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").touch()
+    with pytest.raises(ConfigError, match="mace-check takes one model; committees are not"):
+        compose("check", [f"checkpoint={tmp_path}/*.safetensors"])
+
+
+def test_two_processes_do_not_check_into_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock, "SECONDS_OF_PATIENCE", 0)
+    (tmp_path / "out").mkdir()
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); "
+        "fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "out/.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(ValueError, match=r"another process .* with output="):
+            check(tmp_path, *EMT, "checks=rotation", "figures=false")
+        other.stdin.close()
 
 
 def test_the_folder_is_named_after_the_model_or_the_calculator(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from mace_train.data.dataset import GraphDataset
 from mace_train.training.evaluation import evaluate_model
 from mace_train.training.potentials import CalculatorPotential, ModelPotential
 from mace_train.training.prediction_plan import cut_by_edges
+from mace_train.training.predictions import FrameFailure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from small_crystals import (
@@ -228,6 +229,11 @@ def test_parquet_without_its_package_is_a_mistake_before_anything_is_done(
         )
 
 
+def test_an_empty_committee_is_nothing_to_evaluate(tmp_path, frames):
+    with pytest.raises(ConfigError, match="neither it nor a calculator is given"):
+        evaluate(tmp_path, "checkpoint=[]", f"data.test={frames}")
+
+
 def test_frames_that_are_left_out_are_listed(tmp_path, caplog):
     bad = make_frame(1)
     bad.info["energy"] = float("nan")
@@ -245,6 +251,28 @@ def test_frames_that_are_left_out_are_listed(tmp_path, caplog):
     assert [atoms.info["source_index"] for atoms in predictions] == [0, 3]
     evaluate(tmp_path, *asked[:1], f"data.test={write_frames(test, frames[:1])}")
     assert not (tmp_path / "out" / "left_out.txt").exists()
+
+
+def test_a_frame_that_fails_late_is_left_out_and_finished_parts_stay(
+    tmp_path, frames, monkeypatch, caplog
+):
+    cut = lambda edges: cut_by_edges(edges, max_edges=None, max_frames=2)  # noqa: E731
+    monkeypatch.setattr(evaluated, "model_parts", cut)
+    predict = ModelPotential.__call__
+
+    def failing(self, *parts):
+        places = [place for part in parts for place in part]
+        for place, outcome in zip(places, predict(self, *parts)):
+            yield FrameFailure("frame 4 failed") if place == 4 else outcome
+
+    monkeypatch.setattr(ModelPotential, "__call__", failing)
+    asked = [f"checkpoint={saved(tmp_path, small_model())}", f"data.test={frames}"]
+    asked += ["workers=1", "figures=false"]
+    with pytest.raises(ValueError, match="frame 4 failed"):
+        evaluate(tmp_path, *asked)
+    results = evaluate(tmp_path, *asked, "bad_frames=leave_out")
+    assert "4 of 6 frames are predicted already" in caplog.text
+    assert results["test"]["num_frames"] == 4
 
 
 def test_a_committee_is_scored_by_its_mean(tmp_path, frames):

@@ -149,9 +149,11 @@ def test_an_output_inside_a_file_is_a_mistake(model_path, written):
     assert "is no folder" in mistake(model_path, f"output={model_path}/x.model")
 
 
-def test_all_heads_are_written_where_the_form_takes_them(two_heads, written):
-    export(two_heads)
+def test_all_heads_are_written_where_the_form_takes_them(two_heads, written, caplog):
+    with caplog.at_level("INFO", logger="mace_train"):
+        export(two_heads)
     assert written["model"].heads == ("pbe", "scan")
+    assert "a program must name one: pbe | scan" in caplog.text
 
 
 def test_one_head_is_written_alone_and_named(two_heads, written):

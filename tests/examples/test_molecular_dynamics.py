@@ -30,6 +30,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.fixture
 def silicon(tmp_path, small_mace) -> list[str]:
     save_model(tmp_path / "m.safetensors", small_mace(), metadata={})
+    (tmp_path / "foo.unknown").write_text("no structure\n")
     write(tmp_path / "si.xyz", bulk("Si", cubic=True), format="extxyz")
     return [
         "--model",
@@ -67,6 +68,10 @@ def test_what_a_user_gets_wrong_is_one_line(tmp_path, silicon):
         (["--stages", "300"], "'300' is no stage: write 300:50"),
         (["--structure", "nothing.xyz"], "nothing.xyz"),
         (["--model", "nothing.safetensors"], "nothing.safetensors"),
+        (["--structure", "foo.unknown"], "foo.unknown cannot be read"),
+        (["--structure", "m.safetensors"], "m.safetensors cannot be read"),
+        (["--repeat", "0"], "--repeat 0: give 1 or more"),
+        (["--device", "foo"], "device='foo' cannot be used here"),
         (["--min-distance", "3"], "min_distance=3.0: give a share"),
     ):
         out = run(tmp_path, *silicon, *arguments)

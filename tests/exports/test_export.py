@@ -60,6 +60,15 @@ def test_nothing_is_left_if_writing_fails(small_model, pretended_format, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(
+    small_model, pretended_format, tmp_path
+):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "m.pretended"
+    with pytest.raises(ValueError, match=r"cannot write into .*file: "):
+        export_model(small_model(), path, pretended_format(), metadata={})
+
+
 def test_a_missing_package_is_told_before_anything_is_written(
     small_model, pretended_format, tmp_path
 ):

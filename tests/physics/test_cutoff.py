@@ -51,6 +51,12 @@ def test_the_scan_around_the_cutoff_is_drawn_for_at_most_six_pairs():
     assert (x[0], x[-1]) == pytest.approx((R_MAX - 0.1, R_MAX + 0.1))
 
 
+def test_silence_inside_a_cutoff_that_is_too_long_is_noted():
+    (note,) = check_cutoff(setting_of(Good(), r_max=R_MAX + 1)).notes
+    assert note == f"no force within 0.1 Å of r_max={R_MAX + 1:g} Å: is r_max right?"
+    assert not check_cutoff(setting_of(Good())).notes
+
+
 def test_without_cutoff_it_is_left_out():
     with pytest.raises(LeftOutError, match="give r_max"):
         check_cutoff(setting_of(Good(), r_max=None))

@@ -51,7 +51,7 @@ def test_pair_distance_and_wall_of_a_hole_are_said():
     top = int(np.argmax(energies))
     assert hole.distance == pytest.approx(R[top])
     assert hole.wall == pytest.approx(energies[top] - energies[top:].min())
-    assert f"below {hole.distance:.2f} Å, behind a wall of" in findings.notes[0]
+    assert f"from {hole.distance:.2f} to 0.50 Å, behind a wall of" in findings.notes[0]
     assert findings.notes[0].startswith("Cu-Cu: the energy falls by")
     assert findings.curves[0].marked == hole.distance
     assert f"Cu-Cu at {hole.distance:.2f} Å" in findings.measurements[0].where
@@ -68,6 +68,13 @@ def test_bonds_of_real_molecules_are_no_holes(length, pair):
 
 def test_repulsion_without_bond_is_no_hole():
     assert not find_holes([curve(50 * np.exp(-3 * R), (18, 18))])
+
+
+def test_a_dip_before_the_wall_has_its_bottom_before_it():
+    wall = 100 * np.exp(-2 * R)
+    dip = wall - 20.0 * np.exp(-(((R - 1.0) / 0.2) ** 2))
+    (hole,) = find_holes([curve(dip)])
+    assert 0.9 < hole.bottom < 1.2 < hole.distance
 
 
 def test_attraction_all_the_way_has_no_wall():

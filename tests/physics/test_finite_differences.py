@@ -1,6 +1,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
@@ -64,6 +65,27 @@ def test_six_components_find_one_that_is_wrong():
         "xx",
     )
     assert stress_error(potential_of(OneWrong()), atoms, components=3)[0] < 1e-7
+
+
+def test_one_number_that_is_nan_fails_though_others_follow():
+    class OneAtom(Good):
+        def spoil(self, results, atoms):
+            results["forces"][0, 0] = np.nan
+
+    class OneComponent(Good):
+        def spoil(self, results, atoms):
+            if "stress" in results:
+                results["stress"][5] = np.nan  # the first that is compared
+
+    assert not passes(check_forces, OneAtom())
+    assert not passes(check_forces, OneAtom(), (bulk("Cu"), molecule("H2O")))
+    assert not passes(check_stress, OneComponent())
+    error, where = force_error(potential_of(OneAtom()), distorted(bulk("Cu")), count=4)
+    assert np.isnan(error)
+    assert where == "atom 0 along x"
+    error, where = stress_error(potential_of(OneComponent()), distorted(bulk("Cu")))
+    assert np.isnan(error)
+    assert where == "xy"
 
 
 def test_without_crystal_or_stress_it_is_left_out():

@@ -64,6 +64,7 @@ def a_state(**changes) -> RunState:
         "heat": 0.1 + 0.2,
         "begun_with": -1 / 3,
         "last_target": 300.0,
+        "followed": 0.1 + 287.3,
         "positions": rng.normal(size=(2, 3)),
         "momenta": rng.normal(size=(2, 3)),
         "forces": rng.normal(size=(2, 3)),

@@ -1,3 +1,4 @@
+import itertools
 import signal
 import subprocess
 import sys
@@ -86,8 +87,14 @@ def stop_at(atoms, calls: int) -> None:
 
 
 @pytest.mark.parametrize("thermostat", ["rescaling", "langevin"])
-@pytest.mark.parametrize("save_minutes", [0.0, 1e-3])
-def test_a_broken_run_goes_on_bit_for_bit(tmp_path, thermostat, save_minutes):
+@pytest.mark.parametrize("save_minutes", [0.0, 0.5])
+def test_a_broken_run_goes_on_bit_for_bit(tmp_path, thermostat, save_minutes, monkeypatch):
+    ticks = (
+        itertools.count()
+    )  # a step looks at the clock a few times: a state every 10 or so
+    monkeypatch.setattr(
+        "mace_train.simulation.md_run.time.monotonic", lambda: float(next(ticks))
+    )
     settings = MDSettings(thermostat=thermostat, log_every=3, frame_every=7)
     run_in(tmp_path / "whole", copper(), ramp(), settings=settings).run()
     for calls in (1, 30, 60, 85, 10**9):
@@ -150,6 +157,68 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     run_in(tmp_path / "parts", copper(), ramp("300:0.1", "nve:0.1")).run()
     whole, parts = read_log(tmp_path / "whole"), read_log(tmp_path / "parts")
     np.testing.assert_array_equal(whole["total_eV"], parts["total_eV"])
+
+
+@pytest.mark.parametrize("stages", [("1000:0.5", "50:2"), ("50:0.5", "1000:2")])
+@pytest.mark.parametrize("thermostat", ["rescaling", "langevin"])
+def test_a_jump_of_the_temperature_trips_no_wire(tmp_path, stages, thermostat):
+    atoms = copper((3, 3, 3))
+    atoms.calc = EMT()
+    settings = MDSettings(thermostat=thermostat, log_every=5, frame_every=1000)
+    wires = TripWires(drift=None)
+    run_in(
+        tmp_path, atoms, ramp(*stages, timestep=5.0), settings=settings, wires=wires
+    ).run()
+    target, mean = float(stages[1].split(":")[0]), read_log(tmp_path)["temperature_K"][-40:]
+    assert mean.mean() == pytest.approx(target, rel=0.25)
+
+
+def test_a_run_that_is_broken_after_a_jump_goes_on_with_the_same_window(tmp_path):
+    stages = ramp("900:0.1", "200:0.2")
+    run_in(tmp_path / "whole", copper(), stages).run()
+    stopped = copper()
+    stop_at(stopped, 70)
+    with pytest.raises(StoppedError):
+        run_in(tmp_path / "broken", stopped, stages, save_minutes=0.0).run()
+    run_in(tmp_path / "broken", copper(), stages).run()
+    whole, broken = (RunState.read(tmp_path / n / "state.npz") for n in ("whole", "broken"))
+    assert 200 < whole.followed == broken.followed < 900
+
+
+def test_a_first_stage_of_constant_energy_is_watched_around_its_own_temperature(tmp_path):
+    atoms = copper((2, 2, 2))
+    width = np.sqrt(units.kB * 900.0 * atoms.get_masses())[:, None]
+    atoms.set_momenta(width * np.random.default_rng(0).normal(size=(len(atoms), 3)))
+    wires = TripWires(temperature=(0.1, 1.1))
+    run_in(tmp_path, atoms, ramp("nve:0.1", "100:0.02"), wires=wires).run()
+
+
+def test_a_run_that_another_has_overtaken_cuts_nothing_back(tmp_path):
+    run_in(tmp_path, copper(), ramp(), max_hours=1e-9).run()
+    stale = run_in(tmp_path, copper(), ramp())
+    assert run_in(tmp_path, copper(), ramp()).run() == "finished"
+    before = both(tmp_path)
+    with pytest.raises(ValueError, match="of step 150, and was of step 1 when"):
+        stale.run()
+    assert both(tmp_path) == before
+    assert RunState.read(tmp_path / "state.npz").step == 150
+
+
+def test_of_two_that_begin_in_one_folder_the_second_is_refused(tmp_path):
+    first, second = (run_in(tmp_path, copper(), ramp()) for _ in range(2))
+    first.run()
+    before = both(tmp_path)
+    with pytest.raises(ValueError, match="another run was here since"):
+        second.run()
+    assert both(tmp_path) == before
+
+
+def test_a_run_goes_on_after_its_time_limit_by_itself(tmp_path):
+    run_in(tmp_path / "whole", copper(), ramp("300:0.02")).run()
+    run = run_in(tmp_path / "parts", copper(), ramp("300:0.02"), max_hours=1e-9)
+    while run.run() == "out of time":
+        pass
+    assert both(tmp_path / "parts") == both(tmp_path / "whole")
 
 
 def test_another_potential_or_setting_does_not_go_on(tmp_path):

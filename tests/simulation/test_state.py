@@ -47,8 +47,8 @@ def test_what_is_no_state_is_refused_with_what_to_do(tmp_path):
 
 
 def test_another_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("mace_train.simulation.state.FORMAT", 2)
+    monkeypatch.setattr("mace_train.simulation.state.FORMAT", 3)
     a_state().write(tmp_path / "state.npz")
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="has format 2, this version reads 1"):
+    with pytest.raises(ValueError, match="has format 3, this version reads 2"):
         RunState.read(tmp_path / "state.npz")

@@ -104,6 +104,13 @@ def test_velocities_that_atoms_bring_are_kept_less_the_motion_of_the_whole():
     np.testing.assert_allclose(atoms.get_velocities(), kept, atol=1e-14)
 
 
+def test_atoms_that_only_fly_along_together_have_no_velocities():
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_velocities(np.full((4, 3), 0.1))
+    set_velocities(atoms, 300.0, np.random.default_rng(0))
+    assert 0.01 < atoms.get_kinetic_energy() < 1.0
+
+
 def test_velocities_without_a_temperature_are_refused():
     with pytest.raises(
         ValueError, match="begin with a stage such as 300:1, or set velocities"

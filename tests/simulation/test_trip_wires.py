@@ -29,7 +29,7 @@ CALM = Observables(
 
 
 def check(wires: TripWires, **changes) -> None:
-    wires.check(replace(CALM, **changes), ATOMS, reference=300.0, dof=DOF)
+    wires.check(replace(CALM, **changes), ATOMS, reference=(300.0, 300.0), dof=DOF)
 
 
 def test_a_calm_run_trips_nothing():
@@ -55,9 +55,17 @@ def test_a_temperature_outside_the_window_is_named_with_the_window(kelvin):
 
 
 def test_the_window_grants_what_few_atoms_fluctuate():
-    few = {"reference": 300.0, "dof": 3}
+    few = {"reference": (300.0, 300.0), "dof": 3}
     TripWires().check(replace(CALM, temperature=1.0), ATOMS, **few)
     TripWires().check(replace(CALM, temperature=2000.0), ATOMS, **few)
+
+
+def test_after_a_jump_the_window_spans_both_temperatures():
+    jump = {"reference": (200.0, 1000.0), "dof": 10**6}
+    for kelvin in (60.0, 1900.0):
+        TripWires().check(replace(CALM, temperature=kelvin), ATOMS, **jump)
+    with pytest.raises(TripWireError, match=r"outside 50 to 2017 K .* times 200 to 1000 K"):
+        TripWires().check(replace(CALM, temperature=2100.0), ATOMS, **jump)
 
 
 @pytest.mark.parametrize("drift", [12.6, -12.6])

@@ -90,6 +90,14 @@ def test_a_frame_that_fails_is_noted_if_it_may_be_left_out(folder, tmp_path):
     assert folder.read(2)[4].energy == 79.0
 
 
+def test_what_was_left_out_is_refused_once_that_is_asked_for(folder, tmp_path):
+    potential = Told(tmp_path, failing=(2, 78))
+    PartWork(potential, PARTS, folder, bad_frames="leave_out").finish()
+    with pytest.raises(ValueError, match="frame 2 failed"):
+        PartWork(potential, PARTS, folder, bad_frames="refuse").finish()
+    assert folder.num_finished == len(PARTS)
+
+
 def test_workers_end_soon_after_their_parent_is_interrupted(folder, tmp_path):
     parts = [range(400), range(400, 800)]
 

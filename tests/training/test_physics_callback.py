@@ -237,6 +237,27 @@ def test_a_check_that_fails_gives_nan_and_the_others_their_numbers(caplog):
     assert any("physics/force_fd_error 0.5 eV/Å (limit 1e-06)" in text for text in wrong)
 
 
+def test_a_copy_that_fails_gives_nan_and_the_run_goes_on(tmp_path, monkeypatch, caplog):
+    def fail(module, head):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(physics_callback, "_potential", fail)
+    train(tmp_path, "run", PhysicsCallback())
+    assert len(rows(tmp_path, "run")) == 2
+    assert "epoch 0: the model cannot be checked: out of memory" in caplog.text
+    assert all(np.isnan(value) for value in physics(rows(tmp_path, "run")[1]).values())
+
+
+def test_frames_that_cannot_be_chosen_leave_cells_empty(tmp_path, monkeypatch, caplog):
+    def fail(*args):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(physics_callback, "choose_structures", fail)
+    train(tmp_path, "run", PhysicsCallback())
+    assert [set(physics(row).values()) for row in rows(tmp_path, "run")] == [{None}] * 2
+    assert "nothing is checked: the disk is gone" in caplog.text
+
+
 def test_what_cannot_be_measured_is_left_empty():
     class NoStress(Wrong):
         implemented_properties = ("energy", "forces")

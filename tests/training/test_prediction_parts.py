@@ -99,9 +99,40 @@ def test_resume_never_begins_anew(folder):
     assert folder.num_finished == 0
 
 
-def test_parts_of_a_plan_that_nobody_can_read_are_made_again(folder):
+@pytest.mark.parametrize("text", ["{", "[]", '{"identity": 3}'])
+def test_parts_of_a_plan_that_nobody_can_read_stay_until_that_is_asked_for(folder, text):
     folder.write(0, outcomes())
-    (folder.path / "plan.json").write_text("{")
+    (folder.path / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match=r"plan\.json cannot be read.*resume=never"):
+        folder.begin(IDENTITY, resume=True)
+    assert folder.is_finished(0)
+    folder.begin(IDENTITY, resume=False)
+    assert folder.num_finished == 0
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("plan", [None, "{", '{"of": "mine"}'])
+def test_the_folder_of_somebody_else_is_left_alone(tmp_path, resume, plan):
+    theirs = tmp_path / "parts" / "gearbox.step"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    if plan is not None:
+        (tmp_path / "parts" / "plan.json").write_text(plan)
+    before = {path: path.read_text() for path in theirs.parent.iterdir()}
+    with pytest.raises(ValueError, match=r"parts is not of an evaluation.*another output="):
+        PartFolder(tmp_path / "parts").begin(IDENTITY, resume=resume)
+    assert {path: path.read_text() for path in theirs.parent.iterdir()} == before
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "parts").write_text("precious")
+    with pytest.raises(ValueError, match="is not of an evaluation"):
+        PartFolder(tmp_path / "parts").begin(IDENTITY, resume=False)
+
+
+def test_parts_that_a_broken_removal_left_are_made_again(folder):
+    folder.write(0, outcomes())
+    (folder.path / "plan.json").unlink()
     folder.begin(IDENTITY, resume=True)
     assert folder.num_finished == 0
 
@@ -127,8 +158,16 @@ def test_a_damaged_part_is_refused_by_name(folder, damage):
         folder.read(0)
 
 
-def test_the_folder_goes_with_all_that_is_in_it(folder):
+def test_the_folder_goes_with_all_parts(folder):
     folder.write(0, outcomes())
+    (folder.path / "part-000001.npz.4711.partial").write_bytes(b"half")
     folder.delete()
     assert not folder.path.exists()
     assert folder.notes == {}
+
+
+def test_what_is_not_ours_outlives_the_parts(folder):
+    folder.write(0, outcomes())
+    (folder.path / "mine.txt").write_text("precious")
+    folder.delete()
+    assert [path.name for path in folder.path.iterdir()] == ["mine.txt"]
