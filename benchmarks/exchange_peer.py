@@ -23,13 +23,9 @@ os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # e3nn 0.4.4 nee
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from ase import Atoms  # noqa: E402
-from ase.build import bulk, molecule  # noqa: E402
-from mace import modules  # noqa: E402
+from exchange_forms import FORMS, form_of, frames, make_ours, make_theirs  # noqa: E402
 from mace.calculators import MACECalculator  # noqa: E402
 from mace.tools.scripts_utils import extract_model  # noqa: E402
-
-# isort: split
-from e3nn import o3  # noqa: E402 - after mace, which lets e3nn 0.4.4 load its constants
 
 from mace_train.checkpoints.model_file import (  # noqa: E402
     load_model,
@@ -39,117 +35,7 @@ from mace_train.checkpoints.model_file import (  # noqa: E402
 from mace_train.graph import AtomicGraph  # noqa: E402
 from mace_train.model.mace import MACE  # noqa: E402
 
-ALL_ELEMENTS = [*range(1, 84), *range(89, 95)]  # those of MACE-MP-0
-FEW_ELEMENTS = [1, 6, 8, 14, 26]
-RESIDUAL = ("RealAgnosticResidualInteractionBlock",) * 2
-DENSITY = (
-    "RealAgnosticDensityInteractionBlock",
-    "RealAgnosticDensityResidualInteractionBlock",
-)
-PLAIN = ("RealAgnosticInteractionBlock", RESIDUAL[1])
-KINDS = {
-    "RealAgnosticInteractionBlock": "plain",
-    "RealAgnosticResidualInteractionBlock": "residual",
-    "RealAgnosticDensityInteractionBlock": "density",
-    "RealAgnosticDensityResidualInteractionBlock": "density_residual",
-}
-MEDIUM = "128x0e + 128x1o"
-PUBLISHED: dict[str, Any] = {"elements": ALL_ELEMENTS, "r_max": 6.0, "num_bessel": 10}
-SMALLER: dict[str, Any] = {"elements": FEW_ELEMENTS, "r_max": 5.0, "num_bessel": 8}
-ZBL = {"interactions": DENSITY, "agnesi": True, "zbl": True}
-
-# What differs between forms; `_form` has the rest.
-FORMS: dict[str, dict[str, Any]] = {
-    "mp-0 small": {**PUBLISHED, "irreps": "128x0e"},
-    "mp-0 medium": {**PUBLISHED, "irreps": MEDIUM},
-    "mp-0 large": {**PUBLISHED, "irreps": f"{MEDIUM} + 128x2e"},
-    "0b3 medium": {**PUBLISHED, "irreps": MEDIUM, **ZBL},
-    "tiny": {**SMALLER, "irreps": "16x0e + 16x1o", "max_ell": 2},
-    "one layer": {**SMALLER, "irreps": "8x0e + 8x1o", "layers": 1},
-    "three layers": {**SMALLER, "irreps": "8x0e + 8x1o", "layers": 3, "correlation": 2},
-    "plain first": {**SMALLER, "irreps": "8x0e + 8x1o", "interactions": PLAIN, "p": 6},
-    "three heads": {**SMALLER, "irreps": "8x0e + 8x1o", "heads": ["a", "b", "c"], **ZBL},
-    "float32": {**SMALLER, "irreps": "16x0e + 16x1o", "dtype": "float32"},
-}
 Results = list[tuple[float, np.ndarray, np.ndarray | None]]
-
-
-def _form(name: str) -> dict[str, Any]:
-    defaults = {
-        "max_ell": 3,
-        "layers": 2,
-        "correlation": 3,
-        "p": 5,
-        "interactions": RESIDUAL,
-        "agnesi": False,
-        "zbl": False,
-        "heads": ["Default"],
-        "dtype": "float64",
-    }
-    return {**defaults, **FORMS[name]}
-
-
-def make_theirs(name: str, seed: int) -> torch.nn.Module:
-    """A model by mace-torch's constructor, with random weights and numbers."""
-    form, rng = _form(name), np.random.default_rng(seed)
-    heads = form["heads"]
-    torch.manual_seed(seed)
-    torch.set_default_dtype(getattr(torch, form["dtype"]))
-    first, others = (modules.interaction_classes[kind] for kind in form["interactions"])
-    return modules.ScaleShiftMACE(
-        r_max=form["r_max"],
-        num_bessel=form["num_bessel"],
-        num_polynomial_cutoff=form["p"],
-        max_ell=form["max_ell"],
-        interaction_cls=others,
-        interaction_cls_first=first,
-        num_interactions=form["layers"],
-        num_elements=len(form["elements"]),
-        hidden_irreps=o3.Irreps(form["irreps"]),
-        MLP_irreps=o3.Irreps("16x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=rng.normal(-4.0, 2.0, (len(heads), len(form["elements"]))),
-        avg_num_neighbors=31.7,
-        atomic_numbers=form["elements"],
-        correlation=form["correlation"],
-        pair_repulsion=form["zbl"],
-        distance_transform="Agnesi" if form["agnesi"] else "None",
-        radial_MLP=[64, 64, 64],
-        heads=heads,
-        atomic_inter_scale=rng.uniform(0.5, 1.0, len(heads)),
-        atomic_inter_shift=rng.normal(0.0, 0.2, len(heads)),
-    )
-
-
-def make_ours(name: str, seed: int) -> MACE:
-    """A model of the same form by our constructor, with other random weights."""
-    form, rng = _form(name), np.random.default_rng(seed)
-    heads = form["heads"]
-    torch.manual_seed(seed)
-    torch.set_default_dtype(getattr(torch, form["dtype"]))
-    model = MACE(
-        hidden_irreps=form["irreps"],
-        max_ell=form["max_ell"],
-        correlation=form["correlation"],
-        num_interactions=form["layers"],
-        r_max=form["r_max"],
-        num_radial_basis=form["num_bessel"],
-        cutoff_p=form["p"],
-        radial_mlp=[64, 64, 64],
-        readout_hidden_irreps="16x0e",
-        first_interaction=KINDS[form["interactions"][0]],
-        interaction=KINDS[form["interactions"][1]],
-        distance_transform="agnesi" if form["agnesi"] else "none",
-        pair_repulsion=form["zbl"],
-        atomic_numbers=form["elements"],
-        atomic_energies=rng.normal(-4.0, 2.0, (len(heads), len(form["elements"]))).tolist(),
-        avg_num_neighbors=31.7,
-        scale=rng.uniform(0.5, 1.0, len(heads)).tolist(),
-        shift=rng.normal(0.0, 0.2, len(heads)).tolist(),
-        heads=heads,
-    )
-    model.to(getattr(torch, form["dtype"]))
-    return model.eval()
 
 
 def scale_forces(model: torch.nn.Module, predict: Callable[[], Results]) -> None:
@@ -174,28 +60,6 @@ def _set(ends: list[torch.nn.Parameter], values: list[torch.Tensor]) -> None:
     with torch.no_grad():
         for weights, value in zip(ends, values):
             weights.copy_(value)
-
-
-def frames(elements: list[int], seed: int) -> list[Atoms]:
-    """Crystals, a slab, a molecule and a lone atom, of elements drawn at random."""
-    rng = np.random.default_rng(seed)
-    made = [
-        bulk("NaCl", "rocksalt", 5.2, cubic=True),
-        bulk("Fe", "bcc", 2.9).repeat(2),
-        bulk("Si", "diamond", 5.4),
-        bulk("Al", "fcc", 4.1, cubic=True).repeat((2, 1, 1)),
-        molecule("CH3CH2OH"),
-        Atoms("O"),
-    ]
-    made[3].set_cell([8.2, 4.1, 18.0])
-    made[3].pbc = (True, True, False)
-    for atoms in made:
-        atoms.numbers = rng.choice(elements, len(atoms))
-        if atoms.pbc.all():
-            strain = np.eye(3) + rng.normal(0.0, 0.03, (3, 3))
-            atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-        atoms.positions += rng.normal(0.0, 0.1, atoms.positions.shape)
-    return made
 
 
 def by_theirs(model: torch.nn.Module, structures: list[Atoms], head: str) -> Results:
@@ -251,7 +115,7 @@ def tell(name: str, direction: str, found: Results, expected: Results, **more: A
     row = {
         "model": name,
         "direction": direction,
-        "dtype": _form(name)["dtype"],
+        "dtype": form_of(name)["dtype"],
         "energy": max(abs(a[0] - b[0]) for a, b in pairs),
         "forces": max(float(np.abs(a[1] - b[1]).max()) for a, b in pairs),
         "stress": max(
@@ -283,8 +147,8 @@ def state_difference(first: torch.nn.Module, second: torch.nn.Module) -> float:
 
 def round_trips(name: str, folder: Path) -> None:
     """Both directions and back, for every head."""
-    heads = _form(name)["heads"]
-    structures = frames(_form(name)["elements"], seed=5)
+    heads = form_of(name)["heads"]
+    structures = frames(form_of(name)["elements"], seed=5)
     theirs = make_theirs(name, seed=3)
     scale_forces(theirs, lambda: by_theirs(theirs, structures, heads[0]))
     first = folder / "theirs.model"
@@ -315,14 +179,14 @@ def round_trips(name: str, folder: Path) -> None:
 
 def their_tools(name: str, folder: Path) -> None:
     """What mace-torch's own programs make of an exported file."""
-    heads = _form(name)["heads"]
-    structures = [a for a in frames(_form(name)["elements"], seed=5) if len(a) > 1]
+    heads = form_of(name)["heads"]
+    structures = [a for a in frames(form_of(name)["elements"], seed=5) if len(a) > 1]
     ours, path = load_model(folder / "ours.safetensors"), folder / "ours.model"
     scripts = Path(sys.executable).parent
     head = heads[0]
     expected = by_ours(ours, structures, head)
     create = str(scripts / "mace_create_lammps_model")
-    run([create, str(path), "--head", head, "--dtype", _form(name)["dtype"]])
+    run([create, str(path), "--head", head, "--dtype", form_of(name)["dtype"]])
     scripted = torch.jit.load(f"{path}-lammps.pt")
     tell(name, "mace_create_lammps_model", by_script(scripted, ours, structures), expected)
     rebuilt = extract_model(load_theirs(path))
