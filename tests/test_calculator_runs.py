@@ -140,7 +140,9 @@ def test_images_of_a_path_may_share_a_calculator_or_have_copies(small_mace):
     assert np.abs(forces[0]).max() > 1e-3
 
 
-@pytest.mark.parametrize("dispersion", [False, True])
+@pytest.mark.parametrize(
+    "dispersion", [False, {"cutoff": 8.0, "coordination_cutoff": 8.0}], ids=["no", "D3"]
+)
 def test_copies_have_the_same_results(dispersion, small_mace):
     atoms = quartz()
     calculator = MACECalculator([small_mace(), small_mace()], dispersion=dispersion)
