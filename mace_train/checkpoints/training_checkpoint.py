@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mace_train.checkpoints.inert_pickle import UnsafeFileError
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.torch_archive import TorchArchive
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import rebuild_model
 
 if TYPE_CHECKING:
     from pathlib import Path

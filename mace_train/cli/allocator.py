@@ -1,6 +1,6 @@
 """Let a run keep the memory that it frees, as it asks for the same again in the next step.
 
-Floor 5, the standard library only. glibc hands large buffers back to the kernel, which
+Floor 6, the standard library only. glibc hands large buffers back to the kernel, which
 clears every page anew when they are asked for again: 40,000 page faults and 5 % of the time
 of a training step of the medium MACE-MP-0. The setting is that of the process, so
 only the commands make it; what is called from Python leaves the caller's process alone.

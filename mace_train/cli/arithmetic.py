@@ -1,6 +1,6 @@
 """How torch computes while a command runs: formats and threads that are set, and set back.
 
-Floor 5. TF32 is a choice of the trainer and stands there.
+Floor 6. TF32 is a choice of the trainer and stands there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How checks are shown: a table, and what to do where one failed.
 
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Values`: what a config holds, as far as it is right.
 
-Floor 5, the standard library only.
+Floor 6, the standard library only.
 """
 
 from __future__ import annotations

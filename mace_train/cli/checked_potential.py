@@ -1,6 +1,6 @@
 """`GivenPotential`: what ``mace-check`` is to check, on which structures and pairs.
 
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the schema cannot say: values of a config that must fit each other.
 
-Floor 5, the standard library only. Each check looks only at keys whose own value is right,
+Floor 6, the standard library only. Each check looks only at keys whose own value is right,
 so that one mistake gives one message.
 """
 

@@ -1,6 +1,6 @@
 """What all commands share: a bare Hydra application whose config is checked before it runs.
 
-Floor 5. A command is its config file ``NAME.yaml``, its keys in `cli.keys` and
+Floor 6. A command is its config file ``NAME.yaml``, its keys in `cli.keys` and
 ``run(config)`` in ``cli/run_NAME.py``. Hydra, and what stands on torch, is imported by name
 when it is its turn: help and wrong configs are answered at once. ``sys.argv`` is never
 changed, since Lightning starts the other ranks by repeating it.

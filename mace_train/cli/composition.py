@@ -1,6 +1,6 @@
 """Let Hydra compose what the user gave, and name every override that is wrong.
 
-Floor 5. Hydra stops at its first error; here every override is judged by itself and left
+Floor 6. Hydra stops at its first error; here every override is judged by itself and left
 out if it is wrong, so that the rest can be composed and checked too.
 """
 

@@ -1,6 +1,6 @@
 """Compose a config, check all of it, and give it on as plain values.
 
-Floor 5. What Hydra composed is resolved, every key is checked by the schema, then the
+Floor 6. What Hydra composed is resolved, every key is checked by the schema, then the
 values against each other, and all that is wrong is raised at once, before torch is
 imported.
 """

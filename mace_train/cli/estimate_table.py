@@ -1,6 +1,6 @@
 """How an estimate is shown: a table, and what has to be said of its numbers.
 
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What ``mace-evaluate`` evaluates: models or a calculator, and the frames for them.
 
-Floor 5. All that a stopped evaluation must find again as it was is gathered in plain
+Floor 6. All that a stopped evaluation must find again as it was is gathered in plain
 values, by which its parts are known.
 """
 

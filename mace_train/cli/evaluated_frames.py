@@ -1,6 +1,6 @@
 """The frames that ``mace-evaluate`` predicts, with or without labels.
 
-Floor 5. Isolated atoms are among them; frames that cannot be used are refused, or left out
+Floor 6. Isolated atoms are among them; frames that cannot be used are refused, or left out
 on the user's word and named.
 """
 

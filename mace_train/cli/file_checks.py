@@ -1,6 +1,6 @@
 """What a config refers to outside itself: files that must exist, and an account.
 
-Floor 5, the standard library only.
+Floor 6, the standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One process at a time writes into a run's folder.
 
-Floor 5, the standard library only. The lock belongs to the process, so that the system
+Floor 6, the standard library only. The lock belongs to the process, so that the system
 takes it back when the process ends in whatever way; workers that it forked do not hold it.
 """
 

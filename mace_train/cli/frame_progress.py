@@ -1,6 +1,6 @@
 """Show how far the preparation of frames is: a bar on a terminal, lines elsewhere.
 
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ASE calculator that a command's config names, and the device to compute on.
 
-Floor 5.
+Floor 6.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The text of ``--help``: groups, the keys used most, and command lines to copy.
 
-Floor 5, the standard library only, so that help is there at once. Groups are read from the
+Floor 6, the standard library only, so that help is there at once. Groups are read from the
 config folders, the user's own included.
 """
 

@@ -1,6 +1,6 @@
 """Hydra's side of a command: its flags, single runs and sweeps.
 
-Floor 5. Hydra composes once more what was already checked. It writes nothing for a single
+Floor 6. Hydra composes once more what was already checked. It writes nothing for a single
 run (configs/hydra/default.yaml), since a run's folder is made from the config.
 """
 

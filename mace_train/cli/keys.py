@@ -1,6 +1,6 @@
 """The top-level keys of each command, as typed dictionaries.
 
-Floor 5, the standard library only. The keys inside a group with a ``_target_`` are that
+Floor 6, the standard library only. The keys inside a group with a ``_target_`` are that
 constructor's arguments and stand there; what a command itself reads stands here, or in
 `cli.model_keys` if it works on a model without data. `cli.schema` reads all of them.
 """

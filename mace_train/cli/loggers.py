@@ -1,6 +1,6 @@
 """Where the metrics of a run go besides the log: the choices of ``logger``.
 
-Floor 5; the one place that knows wandb, which Lightning imports when its logger starts.
+Floor 6; the one place that knows wandb, which Lightning imports when its logger starts.
 """
 
 from __future__ import annotations

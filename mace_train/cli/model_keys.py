@@ -1,6 +1,6 @@
 """The keys of commands that take a model and no data: ``mace-export`` and ``mace-check``.
 
-Floor 5, the standard library only; see `cli.keys`.
+Floor 6, the standard library only; see `cli.keys`.
 """
 
 from __future__ import annotations

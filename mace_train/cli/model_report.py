@@ -1,6 +1,6 @@
 """The end of a training: the model file of the best epoch, and what it comes to.
 
-Floor 5; only the first rank does this.
+Floor 6; only the first rank does this.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Start from a trained model (``init_from``): weights, architecture, elements, statistics.
 
-Floor 5. The config's ``model`` has nothing but the backend where the user left the
+Floor 6. The config's ``model`` has nothing but the backend where the user left the
 architecture to that model.
 """
 

@@ -1,6 +1,6 @@
 """`PlannedRanks`: the processes of a run that is yet to be started, here or elsewhere.
 
-Floor 5. Unlike the trainer's settings it refuses nothing: on a login node there are neither
+Floor 6. Unlike the trainer's settings it refuses nothing: on a login node there are neither
 the GPUs nor the tasks that a run asks for.
 """
 

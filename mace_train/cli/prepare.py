@@ -1,6 +1,6 @@
 """``mace-prepare``: files of frames to HDF5 shards.
 
-Floor 5. What it does stands in `cli.run_prepare`, which is imported after the config was
+Floor 6. What it does stands in `cli.run_prepare`, which is imported after the config was
 checked.
 """
 

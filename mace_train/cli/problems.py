@@ -1,6 +1,6 @@
 """What is wrong with a config, and how it is said: all at once, each with its dotted key.
 
-Floor 5, the standard library only.
+Floor 6, the standard library only.
 """
 
 from __future__ import annotations

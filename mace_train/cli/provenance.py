@@ -1,6 +1,6 @@
 """Where a model comes from: versions, git commit, data checksums, statistics and config.
 
-Floor 5. The record goes into every checkpoint and model file; it holds plain values only.
+Floor 6. The record goes into every checkpoint and model file; it holds plain values only.
 """
 
 from __future__ import annotations

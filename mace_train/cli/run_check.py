@@ -1,6 +1,6 @@
 """What ``mace-check`` does with its checked config.
 
-Floor 5. The model becomes an ASE calculator, which `physics.suite` checks; a table is
+Floor 6. The model becomes an ASE calculator, which `physics.suite` checks; a table is
 shown, and ``checks.json`` and a figure are written. One check is of the file itself: its
 probe frames.
 """

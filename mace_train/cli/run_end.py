@@ -1,6 +1,6 @@
 """How a run ends: finished, stopped or failed; what the user is told, and ``status.json``.
 
-Floor 5. A job script asks the status whether to start the job again: it does so where the
+Floor 6. A job script asks the status whether to start the job again: it does so where the
 run was interrupted, and never where it failed.
 """
 

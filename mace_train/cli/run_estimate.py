@@ -1,6 +1,6 @@
 """``mace-train ... estimate=true``: what the run would take, printed instead of training.
 
-Floor 5. It needs neither the ranks nor the GPUs of the run, so that it answers on a login
+Floor 6. It needs neither the ranks nor the GPUs of the run, so that it answers on a login
 node too, and says what it could not know there. Where the run's folder is there already,
 the numbers go to its ``estimate.json``.
 """

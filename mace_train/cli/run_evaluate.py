@@ -1,6 +1,6 @@
 """What ``mace-evaluate`` does with its checked config.
 
-Floor 5. The model, or a calculator, predicts every frame of ``data.test`` part by part;
+Floor 6. The model, or a calculator, predicts every frame of ``data.test`` part by part;
 then predictions, errors and parity plots are written into one folder. Stopped in whatever
 way, the same command goes on with the parts that are missing.
 """

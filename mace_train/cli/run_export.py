@@ -1,6 +1,6 @@
 """What ``mace-export`` does with its checked config.
 
-Floor 5. The model is written in the asked form with all that is known of its origin, and
+Floor 6. The model is written in the asked form with all that is known of its origin, and
 the written file is compared with the model before it gets its name.
 """
 
@@ -24,7 +24,7 @@ from mace_train.cli.problems import ConfigError, Problem, nearest
 from mace_train.cli.provenance import UNITS, git_commit, versions
 from mace_train.exports.export import export_model, metadata_path
 from mace_train.exports.formats import FORMATS
-from mace_train.exports.one_head import with_one_head
+from mace_train.transfer.heads import with_one_head
 
 if TYPE_CHECKING:
     from mace_train.exports.comparison import Comparison

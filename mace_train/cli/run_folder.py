@@ -1,6 +1,6 @@
 """`RunFolder`: the files of a run that the command itself writes and reads.
 
-Floor 5. A run's folder is known from its config alone, so that the same command finds it
+Floor 6. A run's folder is known from its config alone, so that the same command finds it
 again. Only the first rank writes.
 """
 

@@ -1,6 +1,6 @@
 """What ``mace-prepare`` does with its checked config.
 
-Floor 5. Frames are read, checked and written as shards by several processes; interrupted,
+Floor 6. Frames are read, checked and written as shards by several processes; interrupted,
 the same command goes on with the shards that are missing.
 """
 

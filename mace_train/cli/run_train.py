@@ -1,6 +1,6 @@
 """What ``mace-train`` does with its checked config: data, model, training, report.
 
-Floor 5. Every rank runs this from the top, since Lightning starts the others by repeating
+Floor 6. Every rank runs this from the top, since Lightning starts the others by repeating
 the command line; only the first writes and speaks.
 """
 

@@ -1,6 +1,6 @@
 """The schema of every config: the annotated signatures of the constructors it names.
 
-Floor 5, the standard library only. Signatures are read from source with `ast`, so that a
+Floor 6, the standard library only. Signatures are read from source with `ast`, so that a
 config is checked as a whole in milliseconds, before torch or Lightning are imported. A key
 that a constructor does not take is unknown, an argument without default that the config
 leaves out is missing, and a value must fit the annotation (`Literal`, `Sequence`,

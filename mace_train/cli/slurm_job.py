@@ -1,6 +1,6 @@
 """`SlurmJob`: what to ask SLURM for, and the sbatch file that asks for it.
 
-Floor 5, the standard library only. The two files of ``scripts/slurm/`` come from here too,
+Floor 6, the standard library only. The two files of ``scripts/slurm/`` come from here too,
 so that the way to requeue a run stands in one place.
 """
 

@@ -1,6 +1,6 @@
 """The source of modules, read to look names up in it without importing anything.
 
-Floor 5, the standard library only.
+Floor 6, the standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``submit=slurm``: write the sbatch file of a run, explain it, and send it if asked to.
 
-Floor 5, the standard library only: on a login node the answer comes at once.
+Floor 6, the standard library only: on a login node the answer comes at once.
 """
 
 from __future__ import annotations

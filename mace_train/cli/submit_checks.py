@@ -1,6 +1,6 @@
 """What is wrong with a job before SLURM sees it: values of ``submit`` that cannot be meant.
 
-Floor 5, the standard library only.
+Floor 6, the standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``mace-train``: the command, and the same from Python.
 
-Floor 5. What a run does stands in `cli.run_train`, which is imported after the config was
+Floor 6. What a run does stands in `cli.run_train`, which is imported after the config was
 checked.
 """
 

@@ -1,6 +1,6 @@
 """What the value of a config key may be: kinds of values that check, convert and describe.
 
-Floor 5, the standard library only. `cli.schema` makes these from a constructor's
+Floor 6, the standard library only. `cli.schema` makes these from a constructor's
 annotations.
 """
 

@@ -18,12 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import Function
 
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.exports.domain_energies import Domain, energies_and_gradient
 from mace_train.exports.export_format import ExportFormat, FramePrediction
 from mace_train.exports.lammps_atoms import LammpsAtoms
 from mace_train.graph import AtomicGraph
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import rebuild_model
 
 FORMAT_VERSION = 1
 

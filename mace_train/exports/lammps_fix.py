@@ -16,8 +16,8 @@ from jaxtyping import Float
 
 from mace_train.exports.lammps import LammpsModel
 from mace_train.exports.lammps_atoms import LammpsAtoms
-from mace_train.exports.one_head import with_one_head
 from mace_train.model.mace import MACE
+from mace_train.transfer.heads import with_one_head
 
 _NEIGHBOR_BITS = 0x1FFFFFFF  # the rest of an index says how atoms are bonded
 _VIRIAL = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

@@ -19,9 +19,9 @@ from mace_train.checkpoints.model_file import (
     read_metadata,
     save_model,
 )
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.checkpoints.torch_archive import TorchArchive
 from mace_train.graph import AtomicGraph
+from mace_train.model.rebuild import rebuild_model
 
 
 def text(value: str) -> bytes:

@@ -13,10 +13,10 @@ from ase import Atoms
 from ase.io import read, write
 
 from mace_train.exports.export import export_model
-from mace_train.exports.one_head import with_one_head
 from mace_train.exports.torch_export import INPUTS, METADATA_FILE, TORCH_EXPORT
 from mace_train.graph import AtomicGraph
 from mace_train.model import MACE
+from mace_train.transfer.heads import with_one_head
 
 VARIANTS = {
     "scalars, one layer": {"hidden_irreps": "4x0e", "num_interactions": 1},

@@ -1,6 +1,6 @@
 """One head of a model with several, as a model of its own.
 
-Floor 3. Heads share everything but E0s, scale, shift and readouts, so this drops numbers
+Floor 2. Heads share everything but E0s, scale, shift and readouts, so this drops numbers
 and computes none anew, apart from one factor: a readout divides by the square root of what
 it sums over, which are the hidden units of all heads.
 """
@@ -12,8 +12,8 @@ import re
 
 from torch import Tensor
 
-from mace_train.checkpoints.rebuild import rebuild_model
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import rebuild_model
 
 
 def with_one_head(model: MACE, head: str) -> MACE:

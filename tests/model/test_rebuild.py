@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mace_train.checkpoints.rebuild import load_weights, rebuild_model
 from mace_train.model.mace import MACE
+from mace_train.model.rebuild import load_weights, rebuild_model
 
 
 def test_a_model_is_rebuilt_bit_for_bit(tiny_model, graphs):

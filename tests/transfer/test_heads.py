@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mace_train.exports.comparison import comparison_graphs, predict_model
-from mace_train.exports.one_head import with_one_head
+from mace_train.transfer.heads import with_one_head
 
 ROUNDING = 1e-12  # eV, eV/Å: sums in another order
 
