@@ -52,7 +52,10 @@ bench: install  ## time and memory of a step and of MD against mace-torch (about
 bench-scale: install  ## balance, streaming, loading, opening, ranks and resume at full size
 	$(BIN)/python benchmarks/scale.py --data-dir $(DATA_DIR)
 
+bench-finetune: install  ## fine-tuning against training from nothing, by frames (about 2 hours)
+	$(BIN)/python benchmarks/finetune.py --data-dir $(DATA_DIR)
+
 clean:  ## remove environments, caches and build products (runs/ stays)
 	rm -rf $(VENV) .env-* build dist *.egg-info .pytest_cache .ruff_cache
 
-.PHONY: help install train format lint types test test-slow test-all check parity bench bench-scale clean
+.PHONY: help install train format lint types test test-slow test-all check parity bench bench-scale bench-finetune clean

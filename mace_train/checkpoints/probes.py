@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from ase import Atoms
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -78,16 +79,24 @@ class Probes:
             raise ValueError(f"its probe frames lack {', '.join(missing)}")
         return cls(**{name: tensors[f"{_PREFIX}{name}"] for name in names}), rest
 
+    def structures(self) -> list[Atoms]:
+        """The structures for ASE, without what was predicted."""
+        return [
+            Atoms(
+                self.atomic_numbers[part].numpy(),
+                self.positions[part].numpy(),
+                cell=self.cell[place].numpy(),
+                pbc=self.pbc[place].numpy(),
+            )
+            for place, part in enumerate(self._parts())
+        ]
+
     def graphs(self, model: MACE) -> list[AtomicGraph]:
         """The structures as graphs for a model; neighbors are found anew.
 
         Raises:
             ValueError: If the model does not know an element.
         """
-        ends = np.cumsum(self.num_atoms.numpy())
-        parts = [
-            slice(end - count, end) for end, count in zip(ends, self.num_atoms.tolist())
-        ]
         return [
             AtomicGraph.from_arrays(
                 self.positions[part].numpy(),
@@ -98,8 +107,13 @@ class Probes:
                 r_max=model.r_max,
                 head=int(self.head[place]),
             )
-            for place, part in enumerate(parts)
+            for place, part in enumerate(self._parts())
         ]
+
+    def _parts(self) -> list[slice]:
+        """Atoms of each structure."""
+        counts = self.num_atoms.tolist()
+        return [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts)]
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ase.io
-import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from mace_train.calculator import MACECalculator
 from mace_train.checkpoints.model_file import load_model, read_probes
 from mace_train.cli.given_calculator import chosen_device, chosen_head, make_calculator
 from mace_train.cli.problems import ConfigError, Problem
 from mace_train.physics.pairs import all_pairs, default_pairs
 from mace_train.physics.potential import Potential
 from mace_train.physics.structures import build_structures, choose_structures
+from mace_train.training.checked_model import potential_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,12 +83,7 @@ def given_potential(config: dict[str, Any]) -> GivenPotential:
         dtype = None if config["dtype"] == "auto" else config["dtype"]
         model = load_model(path, device=device, dtype=dtype).requires_grad_(False)
         head = chosen_head(list(model.heads), config["head"], command=_COMMAND)
-        potential = Potential(
-            MACECalculator(model, head=head),
-            r_max=model.r_max,
-            num_interactions=model.hyperparameters["num_interactions"],
-            dtype=name_of_dtype(next(model.parameters()).dtype),
-        )
+        potential = potential_of(model, head=head)
         known, backend = list(model.elements.atomic_numbers), model.backend
         has_repulsion = bool(model.hyperparameters["pair_repulsion"])
         frames = _probe_frames(path)
@@ -135,28 +129,10 @@ def _potential_of_calculator(config: dict[str, Any]) -> Potential:
     )
 
 
-def name_of_dtype(dtype: torch.dtype) -> Dtype:
-    """``float32`` or ``float64``."""
-    return "float64" if dtype == torch.float64 else "float32"
-
-
 def _probe_frames(path: Path) -> list[Atoms]:
     """Training frames that a model file carries along; none of another file."""
     probes = read_probes(path)
-    if probes is None:
-        return []
-    ends = np.cumsum(probes.num_atoms.numpy())
-    return [
-        Atoms(
-            probes.atomic_numbers[end - count : end].numpy(),
-            probes.positions[end - count : end].numpy(),
-            cell=cell.numpy(),
-            pbc=pbc.numpy(),
-        )
-        for end, count, cell, pbc in zip(
-            ends, probes.num_atoms.tolist(), probes.cell, probes.pbc
-        )
-    ]
+    return [] if probes is None else probes.structures()
 
 
 def _frames(

@@ -19,6 +19,7 @@ from mace_train.cli.file_checks import (
     one_model,
     wandb_account,
 )
+from mace_train.cli.finetune_config import finetune_checks
 from mace_train.cli.problems import Problem
 from mace_train.cli.submit_checks import slurm_job
 from mace_train.training.run_time import parse_time
@@ -180,23 +181,32 @@ def _known_cutoff(values: Values) -> Iterator[Problem]:
 
 
 def _label_keys(values: Values) -> Iterator[Problem]:
-    given = [f"data.{name}" for name in LABEL_KEYS if values.has(f"data.{name}")]
-    stress, virials = values.get("data.stress_key"), values.get("data.virials_key")
-    if virials is not None and stress not in (None, "auto"):
-        yield Problem(
-            "data.virials_key",
-            f"{virials!r} and data.stress_key={stress} are both given: there is one stress",
-        )
-    for key in given:
-        if values.get(key) == "":
-            yield Problem(key, "'' is not allowed; allowed: auto or the name of a label")
+    for where, keys in _all_label_keys(values).items():
+        stress, virials = keys.get("stress_key"), keys.get("virials_key")
+        if virials is not None and stress not in (None, "auto"):
+            yield Problem(
+                f"{where}.virials_key",
+                f"{virials!r} and {where}.stress_key={stress} are both given: there is one "
+                "stress",
+            )
+        for name, key in keys.items():
+            if key == "":
+                allowed = "'' is not allowed; allowed: auto or the name of a label"
+                yield Problem(f"{where}.{name}", allowed)
 
 
-def _finetune(values: Values) -> Iterator[Problem]:
-    is_finetune = values.choices.get("experiment") == "finetune"
-    if is_finetune and values.has("init_from") and values.get("init_from") is None:
-        what = "PATH of the model file or checkpoint to start from"
-        yield Problem("init_from", f"must be given: init_from={what}")
+def _all_label_keys(values: Values) -> dict[str, dict[str, Any]]:
+    """Names of labels by the place where they are given: for all data, or for one set."""
+    given = {"data": values.within("data")}
+    for key in ("data.train", "data.valid", "data.test", "data.guard", "data.replay"):
+        sets = values.get(key)
+        for number, one in enumerate(sets if isinstance(sets, list) else []):
+            if isinstance(one, dict):
+                given[f"{key}[{number}]"] = one
+    return {
+        where: {name: keys[name] for name in LABEL_KEYS if name in keys}
+        for where, keys in given.items()
+    }
 
 
 def _max_time(values: Values) -> Iterator[Problem]:
@@ -243,7 +253,7 @@ _TRAIN: tuple[Check, ...] = (
     _loss_weights,
     _elements,
     existing_e0s,
-    _finetune,
+    finetune_checks,
     wandb_account,
     slurm_job,
     _max_time,

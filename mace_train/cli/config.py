@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -17,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mace_train.cli.checks import cross_check
 from mace_train.cli.composition import Composition, compose_unchecked
+from mace_train.cli.finetune_config import FINE_TUNING, innermost_reference, open_keys
 from mace_train.cli.problems import ConfigError, Problem, flatten
 from mace_train.cli.schema import check_group, root_schema
 from mace_train.cli.submit import RUN_HERE
@@ -65,6 +65,7 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     """
     config = composition.config
     _prefer_given_keys(config, composition.given_keys)
+    _note_open_keys(config, composition.given_keys)
     _drop_unused_job(config, composition.given_keys)
     plain, unresolved = _resolve(config)
     converted, wrong = check_group("", plain, root_schema(config_name))
@@ -97,6 +98,14 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     if keeps_architecture:
         converted["model"] = {"backend": converted["model"]["backend"]}
     return converted
+
+
+def _note_open_keys(config: DictConfig, given: set[str]) -> None:
+    """Tell a fine-tuning which keys its method may set."""
+    group = config.get("finetune")
+    if isinstance(group, DictConfig) and group.get("_target_") == FINE_TUNING:
+        with open_dict(config):
+            group["open_keys"] = open_keys(config, given)
 
 
 def _drop_unused_job(config: DictConfig, given: set[str]) -> None:
@@ -158,15 +167,14 @@ def _resolve(config: DictConfig) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def _reference(config: DictConfig, key: str) -> str | None:
-    """The key that a value refers to, if it is one reference such as ``${recipe.lr}``."""
+    """The key that a value refers to, such as ``${recipe.lr}``."""
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, DictConfig) or part not in node.keys():  # noqa: SIM118
             return None
         node = node._get_node(part)
     text = node._value() if node is not None else None
-    match = re.fullmatch(r"\$\{([\w.]+)\}", text) if isinstance(text, str) else None
-    return match[1] if match else None
+    return innermost_reference(text) if isinstance(text, str) else None
 
 
 def _automatic_name(config: dict[str, Any], choices: dict[str, str]) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mace_train.data.parallel import num_cores
 from mace_train.training.estimate import EXTRAPOLATION, SAFETY
-from mace_train.training.training_data import num_cores
 
 if TYPE_CHECKING:
     from mace_train.cli.planned_ranks import PlannedRanks

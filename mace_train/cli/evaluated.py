@@ -21,12 +21,12 @@ from mace_train.cli.evaluated_frames import open_frames, unknown_elements_left_o
 from mace_train.cli.given_calculator import chosen_device, chosen_head, make_calculator
 from mace_train.cli.problems import ConfigError, Problem
 from mace_train.data.dataset import GraphDataset
+from mace_train.data.parallel import num_cores
 from mace_train.model.backends import chosen_backend
 from mace_train.training.potentials import CalculatorPotential, ModelPotential
 from mace_train.training.prediction_files import COMMITTEE_EXTRAS
 from mace_train.training.prediction_memory import choose_max_edges
 from mace_train.training.prediction_plan import calculator_parts, model_parts
-from mace_train.training.training_data import num_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,9 @@ import numpy as np
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.run_prepare import label_keys
 from mace_train.data.cache import open_store
+from mace_train.data.parallel import num_cores
 from mace_train.data.refused import RefusedFramesError
 from mace_train.training.frame_set import FrameSet, name_elements
-from mace_train.training.training_data import num_cores
 
 if TYPE_CHECKING:
     from jaxtyping import Int

@@ -48,8 +48,8 @@ def existing_files(values: Values) -> Iterator[Problem]:
             "resume",
             f"{resume!r} is no checkpoint file; allowed: auto | never | PATH{hint}",
         )
-    for key in ("data.train", "data.valid", "data.test"):
-        yield from _existing_sources(key, values)
+    for key in ("train", "valid", "test", "replay", "guard"):
+        yield from _existing_sources(f"data.{key}", values)
 
 
 def _is_committee(pattern: str) -> bool:

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
         PositiveFloat,
         PositiveInt,
     )
-    from mace_train.data.labels import EnergyUnit, LengthUnit
+    from mace_train.data.labels import EnergyUnit, LabelKey, LengthUnit
     from mace_train.data.problems import BadFrames
     from mace_train.training.prediction_files import PredictionFormat
-    from mace_train.training.training_data import LabelKey
 
 Constructed = dict[str, Any]
 """A group that names its constructor by ``_target_``."""
@@ -69,6 +68,7 @@ class Train(TypedDict):
     trainer: Constructed
     checkpoint: Constructed
     callbacks: Constructed
+    finetune: Constructed
     report: Constructed
     logger: Constructed
     submit: Constructed

@@ -14,6 +14,8 @@ import numpy as np
 from mace_train.checkpoints.model_file import load_model
 from mace_train.cli.problems import ConfigError, Problem
 from mace_train.data.statistics import Statistics
+from mace_train.training.frame_set import name_elements
+from mace_train.transfer.heads import with_one_head
 
 if TYPE_CHECKING:
     from mace_train.model.mace import MACE
@@ -23,33 +25,55 @@ logger = logging.getLogger(__name__)
 _FROM_DATA = ("atomic_numbers", "atomic_energies", "avg_num_neighbors", "scale", "shift")
 
 
-def load_parent(config: dict[str, Any]) -> MACE:
+def load_parent(config: dict[str, Any], *, head: str | None = None) -> MACE:
     """The model to start from, ready to be trained.
 
     Args:
         config: The run's config, whose ``model`` and ``data.r_max`` are completed from the
             model.
+        head: The one to start from, where the model has several.
 
     Raises:
         ConfigError: If the config asks for another architecture.
-        ValueError: If the file is no model, or its model has several heads.
+        ValueError: If the file is no model, has several heads and none is chosen, or not
+            that one.
     """
     path = config["init_from"]
     model = load_model(path, dtype=config["dtype"])
-    if len(model.heads) > 1:
-        raise ValueError(
-            f"init_from={path} has the heads {', '.join(model.heads)}: training starts "
-            "from a model with one head; several heads can only be trained together from "
-            "the beginning, by sets with heads in data.train"
-        )
+    model = _of_head(model, head, path)
     architecture = _architecture(model)
     model.backend = config["model"]["backend"]
     if config["model"].keys() == {"backend"}:
         config["model"] |= {"_target_": "mace_train.model.mace.MACE", **architecture}
         config["data"]["r_max"] = model.r_max
     _require_same(config["model"], architecture, path)
-    logger.info("start: %s, with its elements, E0s, scale, shift and mean neighbors", path)
+    logger.info(
+        "start: %s (elements: %s; r_max %g Å, scale %.6g, shift %.6g, avg_num_neighbors "
+        "%.4g)",
+        path,
+        name_elements(model.elements.atomic_numbers),
+        model.r_max,
+        np.ravel(model.hyperparameters["scale"])[0],
+        np.ravel(model.hyperparameters["shift"])[0],
+        model.hyperparameters["avg_num_neighbors"],
+    )
     return model.train().requires_grad_(True)
+
+
+def _of_head(model: MACE, head: str | None, path: str) -> MACE:
+    """The model with one head."""
+    heads = ", ".join(model.heads)
+    if head is None and len(model.heads) > 1:
+        raise ValueError(
+            f"init_from={path} has the heads {heads}: training starts from one of them. "
+            "Choose the level of theory nearest to that of your frames: "
+            f"experiment=finetune finetune.parent_head={model.heads[0]}"
+        )
+    if head is not None and head not in model.heads:
+        raise ValueError(
+            f"finetune.parent_head={head}: init_from={path} has no such head, but {heads}"
+        )
+    return model if len(model.heads) == 1 else with_one_head(model, str(head))
 
 
 def parent_statistics(model: MACE, path: str) -> Statistics:

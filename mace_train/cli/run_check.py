@@ -19,7 +19,7 @@ from rich.console import Console
 from mace_train.checkpoints.model_file import ModelFileError, check_probes, load_model
 from mace_train.cli.arithmetic import threads_for
 from mace_train.cli.check_table import checks_table, failure_message, notes_of
-from mace_train.cli.checked_potential import given_potential, name_of_dtype
+from mace_train.cli.checked_potential import given_potential
 from mace_train.cli.folder_lock import locked
 from mace_train.cli.run_folder import RunFolder
 from mace_train.model.backends import chosen_backend
@@ -29,6 +29,7 @@ from mace_train.physics.outcome import Findings, Measurement
 from mace_train.physics.potential import LeftOutError
 from mace_train.physics.setting import Setting
 from mace_train.physics.suite import CHECKS, CheckName, run_checks
+from mace_train.training.checked_model import name_of_dtype
 from mace_train.training.whole_file import write_whole
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from mace_train.cli.command import is_first_rank
 from mace_train.cli.construction import construct
 from mace_train.cli.estimate_table import estimate_table
 from mace_train.cli.planned_ranks import PlannedRanks
+from mace_train.data.parallel import num_cores
 from mace_train.model.backends import chosen_backend
 from mace_train.training.estimate import (
     Estimate,
@@ -31,7 +32,6 @@ from mace_train.training.estimate import (
 )
 from mace_train.training.launch import read_launch
 from mace_train.training.memory import MemoryRoom, memory_gauge
-from mace_train.training.training_data import num_cores
 from mace_train.training.whole_file import write_whole
 from mace_train.training.workload import planned_samplers
 

@@ -7,13 +7,13 @@ the same command goes on with the shards that are missing.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from mace_train.cli.command import Interrupted
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.data.labels import LabelKeys
+from mace_train.data.parallel import num_cores
 from mace_train.data.prepare import PrepareReport, prepare_shards
 from mace_train.data.refused import RefusedFramesError
 from mace_train.data.sources import expand_sources
@@ -34,7 +34,7 @@ def run(config: dict[str, Any]) -> PrepareReport:
     """
     data, output = config["data"], Path(config["output"])
     sources = expand_sources(data["train"])
-    workers = _num_cores() if config["workers"] == "auto" else config["workers"]
+    workers = num_cores() if config["workers"] == "auto" else config["workers"]
     logger.info("%d files, %d processes, shards in %s", len(sources), workers, output)
     try:
         with frame_progress("preparing") as progress:
@@ -103,10 +103,3 @@ def _tell(report: PrepareReport, output: Path) -> None:
         report.num_bytes / census.num_frames,
     )
     logger.info("train on them: mace-train data=extxyz data.train=%s", output)
-
-
-def _num_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

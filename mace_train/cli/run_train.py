@@ -18,12 +18,16 @@ from mace_train.cli.allocator import describe_allocator
 from mace_train.cli.arithmetic import default_dtype, denormals_flushed, threads_for
 from mace_train.cli.command import is_first_rank
 from mace_train.cli.construction import construct
+from mace_train.cli.finetune import begin, tuning_record
+from mace_train.cli.finetune_config import FINE_TUNING
+from mace_train.cli.finetune_report import open_guard
 from mace_train.cli.frame_progress import frame_progress
 from mace_train.cli.hydra_application import in_local_sweep
 from mace_train.cli.loggers import finish
 from mace_train.cli.model_report import write_model_and_results
 from mace_train.cli.parent import load_parent, parent_statistics
 from mace_train.cli.provenance import provenance
+from mace_train.cli.run_committee import run_committee
 from mace_train.cli.run_end import ending_told
 from mace_train.cli.run_estimate import estimate_run, set_max_edges
 from mace_train.cli.run_folder import RunFolder
@@ -31,10 +35,18 @@ from mace_train.model.backends import chosen_backend
 from mace_train.training.child_ranks import end_with_launcher
 from mace_train.training.fitting import fit, require_epochs_left
 from mace_train.training.module import MACEModule
+from mace_train.training.parent_model import Parent
 from mace_train.training.resume import require_same_architecture
 from mace_train.training.same_run import config_changes, require_same_run
+from mace_train.training.start_loss import StartLoss
+from mace_train.transfer.trainable import num_trainable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lightning.pytorch import Callback
+
+    from mace_train.finetuning.start import Start
     from mace_train.model.mace import MACE
     from mace_train.training.checkpoint_folder import StartingPoint
     from mace_train.training.datamodule import MACEDataModule
@@ -62,10 +74,12 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         Interrupted: If the run was stopped; the message says how to go on.
     """
     if config["estimate"]:
-        return estimate_run(config, *_data_and_model(config))
+        return estimate_run(config, *_data_and_model(config)[:2])
     folder = RunFolder(Path(config["run_dir"]))
     settings: TrainerSettings = construct(config["trainer"])
     settings.check_launch()
+    if config["finetune"].get("committee", 1) > 1:
+        return run_committee(config, run, num_ranks=settings.num_ranks)
     if in_local_sweep() and settings.num_ranks > 1:
         raise ValueError(
             f"a sweep (-m) with {settings.num_ranks} processes a run is refused: each "
@@ -86,13 +100,18 @@ def _run(
     logger.info("run folder: %s", folder.path)
     logger.info("memory: %s", describe_allocator())
     start = folder.find_start(config["resume"])
-    datamodule, model = _data_and_model(config)
+    datamodule, model, tuning = _data_and_model(config)
     metadata = _metadata(config, datamodule, num_ranks=settings.num_ranks)
     changes = _changes_since(start, metadata, config, model=model)
     metadata["config_changes"] = changes
     metadata["start_step"] = 0 if start is None else start.step
+    if tuning is not None:
+        metadata["fine_tuning"] = tuning_record(config["init_from"], tuning)
     logger.info(
-        "model: %d parameters, %d elements", model.num_parameters, len(model.elements)
+        "model: %d parameters, of which %d are trained, %d elements",
+        model.num_parameters,
+        num_trainable(model),
+        len(model.elements),
     )
     device = torch.device("cuda" if settings.on_gpu else "cpu")
     backend = chosen_backend(model.backend, device)
@@ -103,6 +122,9 @@ def _run(
         num_epochs = 0 if start is None else start.num_epochs
         is_finished = num_epochs == settings.max_epochs and folder.best.is_file()
         folder.make_ready(config, start=start, changes=new)
+        guard = None
+        if tuning is not None and is_first_rank():
+            guard = open_guard(config, folder.path, tuning)
         folder.write_status("running")
         if is_finished:
             logger.info(
@@ -113,10 +135,16 @@ def _run(
             )
         else:
             parts = {"module": module, "datamodule": datamodule, "start": start}
-            _train(config, folder, settings, **parts, began=began)
+            more = [] if tuning is None else [StartLoss()]
+            _train(config, folder, settings, **parts, began=began, callbacks=more)
         if not is_first_rank():
             return {}
-        origin = {"datamodule": datamodule, "metadata": metadata}
+        origin = {
+            "datamodule": datamodule,
+            "metadata": metadata,
+            "tuning": tuning,
+            "guard": guard,
+        }
         return write_model_and_results(config, folder, settings, **origin)
 
 
@@ -162,20 +190,24 @@ def _changes_since(
     return [*saved.get("config_changes", []), *changes]
 
 
-def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
-    """Frames with their splits and statistics, and the model built for them."""
+def _data_and_model(
+    config: dict[str, Any],
+) -> tuple[MACEDataModule, MACE, Start | None]:
+    """Frames with their splits and statistics, the model, and how it is fine-tuned."""
+    if config["finetune"]["_target_"] == FINE_TUNING:
+        datamodule, tuning = begin(config)
+        return datamodule, tuning.model, tuning
     parent = load_parent(config) if config["init_from"] else None
     datamodule: MACEDataModule = construct(config["data"])
     if parent is not None:
         statistics = parent_statistics(parent, config["init_from"])
-        datamodule.use_parent(
-            elements=parent.elements, r_max=parent.r_max, statistics=statistics
-        )
+        by_head = {datamodule.sources.heads[0]: statistics}
+        datamodule.use_parent(Parent(parent.elements, by_head), r_max=parent.r_max)
     with frame_progress("preparing") as progress:
         datamodule.prepare_data(progress)
     datamodule.setup()
     if parent is not None:
-        return datamodule, parent
+        return datamodule, parent, None
     torch.manual_seed(config["seed"])
     data = datamodule.data
     by_head = data.statistics_by_head.values()
@@ -189,7 +221,7 @@ def _data_and_model(config: dict[str, Any]) -> tuple[MACEDataModule, MACE]:
             shift=[one.shift for one in by_head],
             heads=data.heads,
         )
-    return datamodule, model.to(DTYPES[config["dtype"]])
+    return datamodule, model.to(DTYPES[config["dtype"]]), None
 
 
 def _module(
@@ -235,6 +267,7 @@ def _train(
     datamodule: MACEDataModule,
     start: StartingPoint | None,
     began: float,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     set_max_edges(module, datamodule, settings)
     if is_first_rank():
@@ -247,6 +280,7 @@ def _train(
         settings=settings,
         run_dir=folder.path,
         callbacks=[
+            *callbacks,
             construct(config["checkpoint"]),
             *construct(config["callbacks"]).start(),
         ],

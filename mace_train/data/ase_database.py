@@ -19,7 +19,7 @@ from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
 from ase.io.formats import UnknownFileTypeError
 
-from mace_train.data.ase_files import raw_from_atoms
+from mace_train.data.ase_files import offers_of, raw_from_atoms
 from mace_train.data.byte_streams import checksum
 from mace_train.data.frame_source import (
     BrokenFileError,
@@ -186,6 +186,7 @@ def _raw_from_row(row: AtomsRow, index: int) -> RawFrame:
             raw.columns.setdefault(name, column)
         raw.values.setdefault(name, value)
     raw.names = tuple(dict.fromkeys((*raw.values, *raw.columns)))
+    raw.offers = offers_of(raw.values, raw.columns)
     return raw
 
 

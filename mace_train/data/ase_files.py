@@ -26,6 +26,7 @@ from mace_train.data.frame_source import (
     ReadFrame,
     Span,
 )
+from mace_train.data.look_alikes import look_alike, offer_of
 from mace_train.data.plain_frame import RawFrame
 
 _COLUMNS = ("forces", "magmoms", "charges")  # results that are arrays over atoms
@@ -95,7 +96,35 @@ def raw_from_atoms(atoms: Atoms, *, index: int, line_number: int = 1) -> RawFram
         values=values,
         columns=columns,
         names=(*values, *columns),
+        offers=offers_of(values, columns),
     )
+
+
+def offers_of(
+    values: dict[str, Any], columns: dict[str, np.ndarray]
+) -> tuple[tuple[str, str], ...]:
+    """What values and columns look like, as (`Offer`, name), whether they are read or not.
+
+    Args:
+        values: Of a frame, by their names.
+        columns: Arrays over its atoms, by their names.
+    """
+    found = []
+    for holder, per_atom in ((values, False), (columns, True)):
+        for name, value in holder.items():
+            if not look_alike(name) or not _is_numeric(value):
+                continue
+            size = int(np.prod(np.shape(value)[1:])) if per_atom else int(np.size(value))
+            if offer := offer_of(name, size, per_atom=per_atom):
+                found.append((offer, name))
+    return tuple(found)
+
+
+def _is_numeric(value: object) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "if"
+    except ValueError:  # rows of different lengths
+        return False
 
 
 def _length_of_trajectory(path: Path) -> int:

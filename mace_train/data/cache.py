@@ -12,14 +12,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from mace_train.data.file_kinds import is_shard
 from mace_train.data.fingerprint import fingerprint
-from mace_train.data.frame_reader import GROUP_KEYS
-from mace_train.data.labels import KNOWN_KEYS, LabelKeys, Property
+from mace_train.data.labels import GROUP_KEYS, KNOWN_KEYS, LabelKeys, Property
 from mace_train.data.prepare import PrepareReport, prepare_shards
 from mace_train.data.problems import BadFrames
 from mace_train.data.refused import RefusedFramesError, check_accepted
@@ -77,7 +75,7 @@ def open_store(
     if files:
         several = [r_max] if isinstance(r_max, (int, float)) else r_max
         cutoffs = sorted(float(cutoff) for cutoff in several)
-        settings = {"keys": asdict(keys), "group_key": group_key, "max_force": max_force}
+        settings = {"keys": keys.to_dict(), "group_key": group_key, "max_force": max_force}
         if bad_frames != "refuse":  # these shards must not be met by who did not ask
             settings["bad_frames"] = bad_frames
         folder = _cache_root(cache_dir) / fingerprint(files, {**settings, "r_max": cutoffs})
@@ -114,7 +112,7 @@ def _cached_shards(folder: Path, prepare: Callable[[], PrepareReport]) -> list[P
             raise ValueError(
                 f"cannot write prepared shards to {folder} ({error}): set data.cache_dir"
             ) from error
-        with _locked(folder / "lock"):
+        with exclusive_lock(folder / "lock"):
             shards = _complete_shards(folder)  # perhaps made meanwhile by another process
             if shards is None:
                 shards = _prepared(prepare)
@@ -152,7 +150,7 @@ def _complete_shards(folder: Path) -> list[Path] | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold a lock that the system releases when this process ends, however it ends."""
     with path.open("a") as file:
         try:

@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mace_train.data.label_reader import told_twice
 from mace_train.data.labels import KNOWN_KEYS, KeyCounts, LabelKeys
+from mace_train.data.look_alikes import COMMAND, commands
 from mace_train.data.problems import FrameError, Place, ProblemLog, TooManyRefusedError
 from mace_train.data.unit_evidence import UnitEvidence
 
@@ -124,6 +126,8 @@ class Census:
 
     def faults_of_all(self) -> list[str]:
         """What is wrong with the frames as a whole: keys, units and signs."""
+        if not self.keys_asked.are_checked:
+            return [*self._missing_keys(), *self._mixed_keys()]
         return [
             *self._missing_keys(),
             *self._mixed_keys(),
@@ -134,18 +138,38 @@ class Census:
         ]
 
     def _refusals(self) -> list[str]:
-        return self.problems.lines(self.num_read)
+        lines = self.problems.lines(self.num_read)
+        for name, keys in KNOWN_KEYS.items():
+            there = [key for key in keys if self.names[key]]
+            counts = ", ".join(f"{key} is in {self.names[key]}" for key in there)
+            told = f"\n  (of {self.num_read} frames read, {counts})"
+            lines = [line + told if told_twice(name) in line else line for line in lines]
+        return lines
 
     def _missing_keys(self) -> list[str]:
         """Keys that the user named and no frame carries."""
         if not self.num_read:
             return []
-        return [
-            f"data.{option}={key} is in none of {self.num_read} frames. Names found: "
-            f"{self.names_found()}."
-            for option, key in self.keys_asked.explicit().items()
-            if key not in self.names
-        ]
+        messages = []
+        for option, key in self.keys_asked.explicit().items():
+            if key not in self.names:
+                offers = "; ".join(self.offers_for(option.removesuffix("_key")))
+                messages.append(
+                    f"data.{option}={key} is in none of {self.num_read} frames. Names "
+                    f"found: {self.names_found()}."
+                    + (f" To take one of these: {offers}" if offers else "")
+                )
+        return messages
+
+    def offers_for(self, label: str) -> list[str]:
+        """Commands that take a label from a name that looks like it, one a line.
+
+        Args:
+            label: ``energy``, ``forces``, ``stress`` (also from virials) or ``virials``.
+        """
+        offered = self.keys.offered
+        sources = ("stress", "virials") if label == "stress" else (label,)
+        return [line for one in sources for line in commands(one, offered.get(one, {}))]
 
     def _mixed_keys(self) -> list[str]:
         """Labels that different frames give under different names."""
@@ -153,11 +177,11 @@ class Census:
         for name, counts in self.keys.used.items():
             if len(counts) > 1:
                 told = ", ".join(f"{key} in {n} frames" for key, n in counts.most_common())
+                command = f"{COMMAND} data.{name}_key={counts.most_common(1)[0][0]}"
                 messages.append(
                     f"the {name} has different names in different frames ({told}), so "
-                    "that these may come from different calculations. Choose one with "
-                    f"data.{name}_key={counts.most_common(1)[0][0]} (frames without it "
-                    f"then have no {name}), or rename the other."
+                    f"that these may come from different calculations. Rename one, or "
+                    f"choose: {command} (frames without it then have no {name})."
                 )
         return messages
 

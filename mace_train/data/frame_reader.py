@@ -14,7 +14,7 @@ from mace_train.data.frame import Frame, formula_of, volume_of
 from mace_train.data.frame_formats import FRAME_FORMATS
 from mace_train.data.frame_source import BrokenFileError, FrameFile, Span
 from mace_train.data.label_reader import LabelReader
-from mace_train.data.labels import LabelKeys
+from mace_train.data.labels import GROUP_KEYS, LabelKeys
 from mace_train.data.plain_frame import RawFrame
 from mace_train.data.plausibility import (
     check_geometry,
@@ -27,11 +27,7 @@ from mace_train.data.problems import FrameError, Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["GROUP_KEYS", "Frame", "LabelKeys", "read_frames"]
-
-GROUP_KEYS = ("mp_id", "material_id")
-"""Names that ``data.group_key=auto`` knows: MACE's archive of MPtrj, and
-matbench-discovery's."""
+__all__ = ["Frame", "LabelKeys", "read_frames"]
 
 
 def read_frames(
@@ -93,6 +89,7 @@ class _FrameReader:
         self._census = census
         self._max_force = max_force
         self._labels = LabelReader(keys, census.keys)
+        self._checks_labels = keys.are_checked
         self._group_keys = GROUP_KEYS
         if group_key not in ("auto", *GROUP_KEYS):
             self._group_keys = (*GROUP_KEYS, group_key)
@@ -106,6 +103,9 @@ class _FrameReader:
                 if isinstance(raw, RawFrame):
                     index = raw.index
                     self._census.names.update(raw.names)
+                    self._census.keys.offer(
+                        offer for offer in raw.offers if offer[1] not in wanted
+                    )
                     frame = self._checked(raw)
                     if frame is not None:
                         yield frame
@@ -119,7 +119,8 @@ class _FrameReader:
         """The frame, or None where it is left out or refused, which is counted."""
         try:
             frame = self._frame(raw)
-            check_labels(frame, max_force=self._max_force)
+            if self._checks_labels:
+                check_labels(frame, max_force=self._max_force)
         except FrameError as problem:
             place = Place(self._name, raw.index, formula_of(raw.atomic_numbers))
             self._census.refuse(problem, place=place)

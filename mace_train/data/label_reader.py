@@ -19,6 +19,7 @@ from mace_train.data.labels import (
     LabelKeys,
     Property,
 )
+from mace_train.data.look_alikes import COMMAND
 from mace_train.data.problems import FrameError
 
 if TYPE_CHECKING:
@@ -245,12 +246,23 @@ def _same(name: Property, first: object, second: object) -> bool:
 
 def _ambiguous(name: Property, present: list[str], holder: dict) -> FrameError:
     options = " or ".join(f"data.{name}_key={key}" for key in present)
-    values = (
-        ", ".join(f"{key}={holder[key]}" for key in present) if name == "energy" else ""
-    )
+    first_atom = " of atom 0" if name == "forces" else ""
+    values = ", ".join(f"{key}{first_atom}={_shown(name, holder[key])}" for key in present)
     return FrameError(
-        f"carry more than one label for the {name}, with different values: "
-        f"{', '.join(present)}",
-        cure=f"Choose one: {options}.",
+        f"{told_twice(name)}, with different values: {', '.join(present)}",
+        cure=f"Choose one: {options}, as in: {COMMAND} data.{name}_key={present[-1]}",
         detail=values,
     )
+
+
+def told_twice(name: Property) -> str:
+    """How a refusal begins that has several labels for one property."""
+    return f"carry more than one label for the {name}"
+
+
+def _shown(name: Property, value: Any) -> str:
+    """An energy, the force on the first atom, or a stress, as a message shows them."""
+    if name == "energy":
+        return str(value)
+    numbers = np.asarray(value)
+    return str((numbers[0] if name == "forces" and len(numbers) else numbers).tolist())

@@ -123,3 +123,10 @@ def _work_there(work: Callable[[Job, Callable[[int], None]], Result], job: Job) 
             _counter.value += count
 
     return work(job, tick)
+
+
+def num_cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

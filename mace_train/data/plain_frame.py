@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
+from mace_train.data.labels import GROUP_KEYS
+from mace_train.data.look_alikes import look_alike, offer_of
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 _NUMBER_BY_SYMBOL = {
     spelling: number
@@ -70,6 +73,7 @@ class RawFrame:
         values: Values of the comment line by their key.
         columns: Arrays over atoms by their name.
         names: Keys and columns of the frame, also those that were not asked for.
+        offers: What some of these look like (`Offer`), and their names.
     """
 
     index: int
@@ -81,6 +85,7 @@ class RawFrame:
     values: dict[str, Any]
     columns: dict[str, np.ndarray]
     names: tuple[str, ...]
+    offers: tuple[tuple[str, str], ...] = ()
 
 
 class _Layout(NamedTuple):
@@ -91,6 +96,7 @@ class _Layout(NamedTuple):
     numeric: list[int]  # positions first, then the wanted arrays in turn
     wanted: list[tuple[str, int]]  # name and number of columns
     names: tuple[str, ...]
+    offers: tuple[tuple[str, str], ...]
 
 
 class PlainFrameParser:
@@ -140,7 +146,17 @@ class PlainFrameParser:
             values=values,
             columns=columns,
             names=(*pairs, *layout.names),
+            offers=(*self._offers(pairs), *layout.offers),
         )
+
+    def _offers(self, pairs: dict[str, str]) -> Iterator[tuple[str, str]]:
+        """Values that look like labels and were not asked for."""
+        for key in pairs:
+            if look_alike(key) and key not in self._wanted:
+                numbers = _floats(pairs[key].split())
+                offer = offer_of(key, 0 if numbers is None else len(numbers))
+                if offer:
+                    yield offer, key
 
     def _layout(self, properties: str) -> _Layout | None:
         """Columns of the atom lines; remembered, since most frames of a file share them."""
@@ -164,18 +180,22 @@ class PlainFrameParser:
             return None
         if column.get("pos", ("",))[:2] != ("R", 3):
             return None
-        wanted = [name for name in names if name in self._wanted]
+        # A column called like a group key says something of atoms.
+        wanted = [n for n in names if n in self._wanted and n not in GROUP_KEYS]
         if any(column[name][0] != "R" for name in wanted):
             return None
         numeric = [
             column[name][2] + i for name in ("pos", *wanted) for i in range(column[name][1])
         ]
+        others = [n for n in names if n not in self._wanted and column[n][0] == "R"]
+        offers = [(offer_of(n, column[n][1], per_atom=True), n) for n in others]
         return _Layout(
             num_columns=starts[-1],
             species=column["species"][2],
             numeric=numeric,
             wanted=[(name, column[name][1]) for name in wanted],
             names=tuple(name for name in names if name not in ("species", "pos")),
+            offers=tuple((offer, name) for offer, name in offers if offer),
         )
 
 
@@ -250,8 +270,9 @@ def _plain_value(key: str, text: str) -> Any | None:
     if not parts or "," in text or text.startswith("_JSON"):
         return None
     numbers = _floats(parts)
-    if numbers is not None and "_" in text:
-        return None  # Python reads 1_000 as a number
+    if numbers is not None and "_" in text:  # Python reads 1_000 as a number
+        is_integer = len(text) < 18 and text.replace("_", "").isdecimal()
+        return int(text) if is_integer else None
     if key in ("stress", "virial"):
         return None if numbers is None else _plain_tensor(key, numbers)
     if numbers is not None:

@@ -30,7 +30,7 @@ class ReadSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold, without the cutoffs."""
-        values = asdict(self)
+        values = {**asdict(self), "keys": self.keys.to_dict()}
         del values["r_max"]
         return values
 

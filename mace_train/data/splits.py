@@ -2,26 +2,23 @@
 
 Frames of one relaxation or one trajectory are near copies of each other: with some of them
 in training and others in validation, the validation error says nothing about new materials.
-So whole groups of frames change sides, where the data tells which frames belong together.
+So whole groups of frames change sides, where the data tells which frames belong together,
+or else whole runs of consecutive frames.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from mace_train.data.frame_reader import GROUP_KEYS
 from mace_train.data.sampler import permutation
+from mace_train.data.split_units import SplitMethod, find_units
 from mace_train.data.store import FrameStore
-from mace_train.data.trajectories import looks_like_trajectory
 
 _log = logging.getLogger(__name__)
-SplitMethod = Literal["auto", "group", "blocks", "random"]
-_NUM_BLOCKS = 50
 _SALT = 0x5BD1  # another stream of random numbers than the sampler's with the same seed
 
 
@@ -67,8 +64,11 @@ def make_split(
         store: The frames.
         method: ``group``: frames with the same value of the group key stay together;
             ``blocks``: runs of consecutive frames do; ``random``: nothing does; ``auto``:
-            ``group`` where frames have the key, else ``random``.
-        group_key: Name of the key; ``auto``: ``mp_id``, else ``material_id``.
+            ``group`` where a key tells, else ``blocks`` where consecutive frames look like
+            a trajectory, else ``random``.
+        group_key: Name of the key; ``auto``: the first of `GROUP_KEYS` that at least half
+            of the frames carry and that several of them share. A key of runs by which
+            consecutive frames of a trajectory are mostly told apart is passed over.
         valid_fraction: Part of the frames for validation.
         test_fraction: Part of the frames for the test.
         seed: Of the choice.
@@ -88,7 +88,12 @@ def make_split(
             "held out: name the frames to train on too, or set data.valid_fraction=0"
         )
     wanted = 1 + (valid_fraction > 0) + (test_fraction > 0)
-    units, chosen, warnings = _units(store, method, group_key, free=free, wanted=wanted)
+    targets = [fraction * len(free) for fraction in (valid_fraction, test_fraction)]
+    targets.append(len(free) - sum(targets))
+    length = min(round(target) for target in targets if target > 0)
+    units, chosen, warnings = find_units(
+        store, method, group_key, free=free, wanted=wanted, length=length
+    )
     members, sizes = np.unique(units, return_counts=True)
     if len(members) < wanted:
         raise ValueError(
@@ -100,6 +105,8 @@ def make_split(
     order = permutation(len(members), _SALT, seed)
     test, order = _take(order, sizes, test_fraction * len(free), leave=wanted - 1)
     valid, order = _take(order, sizes, valid_fraction * len(free), leave=1)
+    if chosen == "group":
+        warnings += _too_large_groups(int(sizes[valid].sum()), targets[0])
     side = np.zeros(len(members), np.int64)
     side[valid], side[test] = 1, 2
     frame_side = np.zeros(len(store), np.int64)
@@ -108,6 +115,17 @@ def make_split(
     for warning in warnings:
         _log.warning(warning)
     return Split(*parts, method=chosen, warnings=tuple(warnings))
+
+
+def _too_large_groups(held: int, target: float) -> list[str]:
+    """A warning where whole groups make far more validation frames than were asked for."""
+    if held <= max(2 * target, target + 1):
+        return []
+    return [
+        f"{held} frames validate where data.valid_fraction asks for {target:.0f}, as whole "
+        "groups do: data.split=blocks leaves more to train on, but then validation frames "
+        "are of groups that are trained on"
+    ]
 
 
 _UNIT_NAMES = {"group": "groups", "blocks": "blocks", "random": "units"}
@@ -142,71 +160,3 @@ def _take(
     if not taken.any():  # every unit is larger than twice the target: the smallest will do
         taken[np.argmin(sizes[order])] = True
     return order[taken], order[~taken]
-
-
-def _units(
-    store: FrameStore, method: SplitMethod, group_key: str, *, free: np.ndarray, wanted: int
-) -> tuple[np.ndarray, str, list[str]]:
-    """Number of the unit each free frame belongs to, the method, and warnings."""
-    key = _present_key(store, group_key) if method in ("auto", "group") else None
-    if key is None and (method == "group" or (method == "auto" and group_key != "auto")):
-        asked = " or ".join(GROUP_KEYS) if group_key == "auto" else group_key
-        raise ValueError(
-            f"data.split={method}, but no frame has {asked}: name the key with "
-            "data.group_key, or choose data.split=blocks or random"
-        )
-    if key is not None:
-        units, warnings = _group_units(store, key, free)
-        if method == "group" or len(np.unique(units)) >= wanted:
-            return units, "group", warnings
-        warnings.append(
-            f"all frames belong to {len(np.unique(units))} {key}, so whole {key}s cannot "
-            "be held out: blocks of consecutive frames are, which are near copies of "
-            "training frames"
-        )
-        return _block_units(store, free), "blocks", warnings
-    if method == "blocks":
-        return _block_units(store, free), "blocks", []
-    warnings = []
-    if looks_like_trajectory(store, free):
-        warnings.append(
-            "consecutive frames look like one trajectory: frames of a random split are "
-            "near copies of training frames, and validation errors too small. Choose "
-            "data.split=blocks, or data.group_key=NAME if frames carry the name of their "
-            "run"
-        )
-    return np.arange(len(free)), "random", warnings
-
-
-def _present_key(store: FrameStore, group_key: str) -> str | None:
-    names = GROUP_KEYS if group_key == "auto" else (group_key,)
-    return next((name for name in names if name in store.group_keys), None)
-
-
-def _group_units(
-    store: FrameStore, key: str, free: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
-    """Groups are numbered in alphabetic order; a frame without one is a group by itself."""
-    names, numbers = store.group_numbers(key)
-    numbers = numbers[free]
-    alone = numbers < 0
-    if "" in names:  # which comes first in alphabetic order
-        alone |= numbers == 0
-    numbers[alone] = len(names) + np.arange(alone.sum())
-    warnings = []
-    if alone.any():
-        warnings.append(
-            f"{alone.sum()} of {len(free)} frames have no {key}: each goes to its side "
-            "alone"
-        )
-    return numbers, warnings
-
-
-def _block_units(store: FrameStore, free: np.ndarray) -> np.ndarray:
-    """About fifty runs of consecutive frames, none across two files."""
-    length = max(1, -(-len(free) // _NUM_BLOCKS))
-    source = store.sources[1][free]
-    new_file = np.concatenate([[True], source[1:] != source[:-1]])
-    starts = np.flatnonzero(new_file)
-    place = np.arange(len(free)) - np.repeat(starts, np.diff(starts, append=len(free)))
-    return np.cumsum(new_file | (place % length == 0)) - 1

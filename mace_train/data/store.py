@@ -195,6 +195,11 @@ class FrameStore:
         return self._flag("isolated")
 
     @property
+    def fully_periodic(self) -> Bool[np.ndarray, " frames"]:
+        """Frames that are periodic in three directions."""
+        return self._column("pbc") == 0b111
+
+    @property
     def group_keys(self) -> set[str]:
         """Group keys that any frame has."""
         return {key for shard in self.shards for key in shard.tables["groups"]}

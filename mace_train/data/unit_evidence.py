@@ -12,12 +12,13 @@ magnitudes tell. Nothing is converted: the user gets the cure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import units
 
-from mace_train.data.labels import EV_PER_UNIT
+from mace_train.data.labels import EV_PER_UNIT, RUN_KEYS
 from mace_train.data.plausibility import all_electron_energy
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ frames; in kBar these would be 52 and 6,600."""
 LARGEST_MEDIAN_FORCE = 20.0
 """eV/Å, rms over a frame. MPtrj has a median of 0.07, molecules at 600 K have 1.3."""
 
+_ATOMIC_UNITS = ("hartree", "rydberg")  # whose forces are told per bohr
 _KNOWN_RATIOS = {
     "the stress is in kBar with VASP's sign": -units.GPa / 10,
     "the stress is in kBar": units.GPa / 10,
@@ -102,7 +104,7 @@ class UnitEvidence:
         forces = (first.forces + second.forces) / 2
         work_of_forces = -float((forces * displacements).sum())
         if largest_strain < 1e-6:
-            if abs(work_of_forces) > SMALLEST_WORK:
+            if max(abs(work_of_forces), abs(change)) > SMALLEST_WORK and work_of_forces:
                 self.force_ratios.append(change / work_of_forces)
             return
         if first.stress is None or second.stress is None:
@@ -175,12 +177,13 @@ class UnitEvidence:
 
     def _forces_verdict(self) -> str:
         ratio = _clear_ratio(self.force_ratios)
-        if ratio is None or 0.2 < ratio < 5:
+        if ratio is None or (0.2 < ratio < 5 and not _are_per_bohr(self.force_ratios)):
             return ""
         if -2 < ratio < -0.5:
             told = "they have the opposite sign, as gradients have: multiply them by -1"
         else:
-            told = "the two are in different units: convert one of them in the file"
+            told = f"the two are in different units{_explain_force_ratio(ratio)}: convert "
+            told += "one of them in the file"
         return (
             "the forces do not fit the energies: between neighboring frames the energy "
             f"changes by {ratio:.3g} times what the forces say, in "
@@ -231,10 +234,15 @@ def _are_alike(first: Frame, second: Frame) -> bool:
         and first.forces is not None
         and second.forces is not None
         and first.source == second.source
-        and first.groups == second.groups
+        and _materials(first) == _materials(second)
         and bool((first.pbc == second.pbc).all())
         and bool((first.atomic_numbers == second.atomic_numbers).all())
     )
+
+
+def _materials(frame: Frame) -> dict[str, str]:
+    """The groups of a frame without runs: frames that are close may be of several."""
+    return {key: name for key, name in frame.groups.items() if key not in RUN_KEYS}
 
 
 def _displacements(first: Frame, second: Frame) -> tuple[np.ndarray, np.ndarray, float]:
@@ -258,6 +266,28 @@ def _clear_ratio(ratios: list[float]) -> float | None:
         return None
     low, median, high = np.percentile(ratios, [25, 50, 75])
     return float(median) if low * high > 0 and 1 / 3 < low / high < 3 else None
+
+
+def _are_per_bohr(force_ratios: list[float]) -> bool:
+    """Whether forces per bohr stand beside positions in Å: three quarters agree on it."""
+    low, high = np.percentile(force_ratios, [12.5, 87.5]) * units.Bohr
+    return bool(low > 0.9 and high < 1.1)
+
+
+def _explain_force_ratio(ratio: float) -> str:
+    """Which units of energy and forces make the one change by so much of the other."""
+    factors = {
+        (energy, f"{forces}/{length}"): EV_PER_UNIT[forces] / EV_PER_UNIT[energy] / size
+        for energy, forces in product(EV_PER_UNIT, repeat=2)
+        for length, size in (("Å", 1.0), ("bohr", units.Bohr))
+        if (length == "bohr") == (forces in _ATOMIC_UNITS)
+    }
+    (energy, forces), factor = min(
+        factors.items(), key=lambda item: abs(np.log(abs(ratio) / item[1]))
+    )
+    if not 0.8 < ratio / factor < 1.25:
+        return ""
+    return f" (as energies in {energy} are beside forces in {forces})"
 
 
 def _explain_stress_ratio(ratio: float) -> tuple[str, float]:

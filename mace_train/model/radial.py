@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from ase.data import covalent_radii
@@ -169,7 +170,8 @@ class RadialMLP(nn.Module):
         """The matrices of all layers, with the normalization of their inputs."""
         matrices = []
         for index in range(self.num_layers):
-            weight = self.get_parameter(f"layer{index}.weight")
+            # As an attribute, since it may be computed: `torch.nn.utils.parametrize`.
+            weight = cast("_Layer", self.get_submodule(f"layer{index}")).weight
             gain = 1.0 if index == 0 else SILU_NORMALIZATION
             matrices.append(weight * (gain / math.sqrt(weight.shape[0])))
         return matrices

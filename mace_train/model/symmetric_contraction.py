@@ -75,7 +75,7 @@ class Contraction(nn.Module):
         self.weights = nn.ParameterList(lower)
         self._register_mixing()
 
-    def path_weights(self) -> list[nn.Parameter]:
+    def path_weights(self) -> list[Tensor]:
         """Weights (elements, paths, channels) of each order, lowest first."""
         return [*reversed(list(self.weights)), self.weights_max]
 

@@ -1,25 +1,22 @@
-"""`DataSet`: one set of frames as the user describes it, and several as one store.
+"""`DataSet`: one set of frames as the user describes it.
 
 Floor 4. ``data.train`` and its like are files, or sets with weights and heads; here the
-latter are read, checked against each other, opened together and split one by one.
+latter are read and checked against each other, and `joined_sets` makes one store of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from mace_train.constraints import NonNegativeFloat, PositiveFloat
-from mace_train.data.mixed_store import ONLY_SET, MixedStore, SetRole
-from mace_train.data.splits import Split
-
-if TYPE_CHECKING:
-    from mace_train.data.store import FrameStore
+from mace_train.data.labels import LabelKey, LabelKeys, Units
+from mace_train.data.mixed_store import SetRole
 
 SplitName = Literal["train", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")
@@ -38,7 +35,8 @@ class SetConfig(_Files, total=False):
     """A set in ``data.train`` and its like.
 
     Its ``weight`` multiplies all terms of its frames in the loss, and the weight of a
-    property those of that property.
+    property those of that property. Names and units of labels that it does not give are
+    those of ``data.*_key`` and ``data.units``.
     """
 
     name: str
@@ -48,6 +46,13 @@ class SetConfig(_Files, total=False):
     energy_weight: NonNegativeFloat
     forces_weight: NonNegativeFloat
     stress_weight: NonNegativeFloat
+    hold_out: bool
+    energy_key: LabelKey
+    forces_key: LabelKey
+    stress_key: LabelKey
+    virials_key: str
+    units: Units
+    check_labels: bool
 
 
 FileSpec = str | Sequence[str | SetConfig]
@@ -67,9 +72,17 @@ class DataSet:
         energy_weight: Of their energies besides; 0: as if they had none.
         forces_weight: The same for the forces.
         stress_weight: The same for the stress.
+        hold_out: Whether its frames may validate or be the test; else all are trained on.
+        energy_key: Name of its energies; None: as ``data.energy_key`` says.
+        forces_key: The same for the forces.
+        stress_key: The same for the stress.
+        virials_key: Name of its virials; with ``stress_key`` None, as the data's.
+        units: Of its labels; None: as ``data.units`` says.
+        check_labels: Whether they are refused if they are not plausible, as those of a
+            wrong unit; not so for what a model has predicted.
 
     Raises:
-        ValueError: If a weight is out of range.
+        ValueError: If a weight is out of range, or no label has any weight.
     """
 
     path: str | list[str]
@@ -80,6 +93,13 @@ class DataSet:
     energy_weight: NonNegativeFloat = 1.0
     forces_weight: NonNegativeFloat = 1.0
     stress_weight: NonNegativeFloat = 1.0
+    hold_out: bool = True
+    energy_key: LabelKey | None = None
+    forces_key: LabelKey | None = None
+    stress_key: LabelKey | None = None
+    virials_key: str | None = None
+    units: Units | None = None
+    check_labels: bool = True
 
     def __post_init__(self) -> None:
         for name in _WEIGHTS:
@@ -89,6 +109,35 @@ class DataSet:
                     f"{name}={value} of the set {self.name} is out of range: give a number "
                     "above 0, or leave the set out (a property's weight may be 0)"
                 )
+        if self.energy_weight == self.forces_weight == self.stress_weight == 0:
+            raise ValueError(
+                "energy_weight, forces_weight and stress_weight of the set "
+                f"{self.name} are all 0: its frames would have no effect on the loss; give "
+                "weights, or leave the set out"
+            )
+
+    def label_keys(self, default: LabelKeys) -> LabelKeys:
+        """Names and units of its labels.
+
+        Args:
+            default: Those of all data. As the stress is made from a stress or from virials,
+                a set that names one of them takes neither from here.
+
+        Raises:
+            ValueError: If the set names both, or a unit is not known.
+        """
+        own: dict[str, str | None] = {}
+        if self.stress_key is not None or self.virials_key is not None:
+            own |= {"stress": self.stress_key or "auto", "virials": self.virials_key}
+        if self.energy_key is not None:
+            own["energy"] = self.energy_key
+        if self.forces_key is not None:
+            own["forces"] = self.forces_key
+        if self.units is not None:
+            own["energy_unit"] = self.units["energy"]
+            own["length_unit"] = self.units["length"]
+        checked = default.are_checked and self.check_labels
+        return replace(default, **own, are_checked=checked)
 
     def role(self, heads: Sequence[str]) -> SetRole:
         """What the frames are to a model with these heads."""
@@ -185,75 +234,3 @@ def e0s_by_head(sets: Sequence[DataSet], default: str) -> dict[str, str]:
         if one.e0s is not None:
             source_by_head[one.head] = one.e0s
     return {head: source or default for head, source in source_by_head.items()}
-
-
-def open_sets(
-    sets: Sequence[DataSet],
-    *,
-    heads: Sequence[str],
-    open_files: Callable[[str | list[str]], FrameStore],
-) -> FrameStore:
-    """The frames of sets as one store; of one set without a role, its own.
-
-    Args:
-        sets: At least one.
-        heads: Of the model.
-        open_files: Opens what one set names.
-
-    Raises:
-        ValueError: If a file belongs to two sets.
-    """
-    parts = [open_files(one.path) for one in sets]
-    roles = [one.role(heads) for one in sets]
-    if len(heads) == 1 and roles == [ONLY_SET]:
-        return parts[0]
-    set_by_sha256: dict[str, str] = {}
-    for one, part in zip(sets, parts):
-        files = {
-            source["sha256"]: source["name"]
-            for shard in part.shards
-            for source in shard.sources
-        }
-        for sha256 in sorted(files.keys() & set_by_sha256.keys(), key=files.__getitem__):
-            raise ValueError(
-                f"{files[sha256]} is in the sets {set_by_sha256[sha256]} and {one.name}: "
-                "its frames would count twice, and could be on both sides of a split. Name "
-                "it in one set, and let weight say how much it counts"
-            )
-        set_by_sha256 |= dict.fromkeys(files, one.name)
-    names = [one.name for one in sets]
-    return MixedStore(parts, names=names, roles=roles, heads=heads)
-
-
-def split_sets(store: MixedStore, split_one: Callable[[FrameStore], Split]) -> Split:
-    """Split each set by itself, and join the parts.
-
-    A set of nothing but isolated atoms goes to the training frames, for its E0s.
-
-    Args:
-        store: The sets.
-        split_one: Splits the frames of one set.
-
-    Raises:
-        ValueError: If a set cannot be split; the message names it.
-    """
-    splits: list[Split] = []
-    for name, part in zip(store.names, store.parts):
-        if part.isolated.all():
-            none = np.zeros(0, np.int64)
-            splits.append(Split(np.arange(len(part)), none, none, method="none"))
-            continue
-        try:
-            splits.append(split_one(part))
-        except ValueError as error:
-            raise ValueError(f"the set {name} of data.train: {error}") from error
-    first = np.cumsum([0, *store.set_sizes])
-    places: Mapping[str, np.ndarray] = {
-        side: np.concatenate([s.subsets[side] + at for s, at in zip(splits, first)])
-        for side in SPLIT_NAMES
-    }
-    return Split(
-        **places,
-        method=" + ".join(dict.fromkeys(split.method for split in splits)),
-        warnings=tuple(warning for split in splits for warning in split.warnings),
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,41 +16,34 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from mace_train.checkpoints.probes import choose_probe_frames
 from mace_train.constraints import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from mace_train.data.dataset import GraphDataset
-from mace_train.data.labels import LabelKeys
+from mace_train.data.labels import EV_AND_ANGSTROM, LabelKey, LabelKeys, Units
 from mace_train.data.mixing import Mixing
 from mace_train.data.sampler import BatchSampler
 from mace_train.data.split_file import write_split
+from mace_train.data.split_units import SplitMethod
 from mace_train.data.statistics import Statistics
 from mace_train.data.store import FrameStore
-from mace_train.elements import ElementTable
 from mace_train.graph import AtomicGraph
 from mace_train.micro_batches import MicroBatches
 from mace_train.training.data_sets import FileSpec, read_sets
 from mace_train.training.frame_set import FrameSet
-from mace_train.training.loaders import make_loader
+from mace_train.training.loaders import choose_num_workers, make_loader, runs_on_gpu
+from mace_train.training.parent_model import Parent
 from mace_train.training.position import go_on
+from mace_train.training.probe_graphs import PROBE_CANDIDATES, choose_probe_graphs
 from mace_train.training.required_labels import require_labels
 from mace_train.training.training_data import (
-    EV_AND_ANGSTROM,
     SPLIT_NAMES,
     DataSources,
-    LabelKey,
-    Parent,
     Progress,
-    SplitMethod,
     SplitName,
     TrainingData,
-    Units,
     load_training_data,
-    num_cores,
 )
 
 logger = logging.getLogger(__name__)
-
-_PROBE_CANDIDATES = 20_000
 
 
 class MACEDataModule(LightningDataModule):
@@ -61,13 +55,15 @@ class MACEDataModule(LightningDataModule):
             weights and heads, see `SetConfig`.
         valid: The same for validation; None takes a fraction of every set of ``train``.
         test: The same for the test.
+        replay: The same; fine-tuning joins them to ``train`` before.
+        guard: The same for frames that tell what fine-tuning forgets.
         mixing: ``size``: every training frame once an epoch; ``even``: equally many frames
             of every set.
         valid_fraction: Share of ``train`` that validates, where ``valid`` is None.
         test_fraction: Share of ``train`` that is the test, where ``test`` is None.
-        split: How frames are shared out; ``auto`` keeps groups together.
+        split: How frames are shared out; ``auto`` keeps groups, or blocks, together.
         split_file: A ``split.json`` written by another run.
-        group_key: Key of the frame's group; ``auto`` is ``mp_id``, else ``material_id``.
+        group_key: Key of the frame's group; ``auto`` is the known one that tells.
         seed: Of the split and of the order of frames.
         batch_size: Frames in the global batch.
         batch_size_per_rank: If set, the global batch is this times the ranks.
@@ -97,6 +93,8 @@ class MACEDataModule(LightningDataModule):
         r_max: PositiveFloat,
         valid: FileSpec | None = None,
         test: FileSpec | None = None,
+        replay: FileSpec | None = None,
+        guard: FileSpec | None = None,
         mixing: Mixing = "size",
         valid_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.0,
@@ -125,6 +123,7 @@ class MACEDataModule(LightningDataModule):
             train=read_sets("data.train", train),
             valid=None if valid is None else read_sets("data.valid", valid),
             test=None if test is None else read_sets("data.test", test),
+            guard=None if guard is None else read_sets("data.guard", guard),
             mixing=mixing,
             valid_fraction=valid_fraction,
             test_fraction=test_fraction,
@@ -150,21 +149,29 @@ class MACEDataModule(LightningDataModule):
         self.valid_batch_size = valid_batch_size
         self.max_edges: int | Literal["auto"] | None = max_edges
         self._batch_size, self._batch_size_per_rank = batch_size, batch_size_per_rank
-        self._num_workers = num_workers
+        self._num_workers: int | Literal["auto"] = num_workers
         self._parent: Parent | None = None
         self._data: TrainingData | None = None
         self._stores: dict[SplitName, FrameStore | None] = {}
         if batch_size is None and batch_size_per_rank is None:
             raise ValueError("data.batch_size or data.batch_size_per_rank must be given")
+        if replay is not None:
+            raise ValueError("data.replay: frames are replayed in fine-tuning alone")
 
-    def use_parent(
-        self, *, elements: ElementTable, r_max: float, statistics: Statistics | None = None
-    ) -> None:
-        """Take elements, cutoff (Å) and statistics from the model to start from."""
+    def use_parent(self, parent: Parent, *, r_max: float) -> None:
+        """Take elements, cutoff (Å) and statistics from the model to start from.
+
+        Raises:
+            ValueError: If the sets have other heads.
+        """
         assert self._data is None, "use_parent comes before setup"
-        self.sources.require_one_head()
-        self._parent = Parent(elements, statistics)
+        self.sources.require_heads(list(parent.statistics or ()))
+        self._parent = parent
         self.r_max = r_max
+
+    def use_statistics(self, statistics: Mapping[str, Statistics]) -> None:
+        """Replace the statistics by head, of the same elements."""
+        self._data = replace(self.data, statistics_by_head=dict(statistics))
 
     def prepare_data(self, progress: Progress | None = None) -> None:
         """Write the shards of all sources into the cache, and tell ``progress``."""
@@ -208,19 +215,16 @@ class MACEDataModule(LightningDataModule):
     def dataset(self, name: SplitName) -> GraphDataset | None:
         """The graphs of one split, in its order; None if the split has no frames."""
         frames = self.data.sets[name]
-        return self._graphs(frames) if len(frames) else None
+        return self.graphs(frames) if len(frames) else None
 
     def train_sample(self, count: int) -> GraphDataset:
         """At most ``count`` training frames, always the same ones for a seed, in order."""
         frames = self.data.sets["train"]
-        return self._graphs(frames.random_sample(count, seed=self.sources.seed))
+        return self.graphs(frames.random_sample(count, seed=self.sources.seed))
 
     def probe_graphs(self, count: int) -> list[AtomicGraph]:
         """At most ``count`` training graphs that cover the elements and sizes."""
-        graphs = self.train_sample(_PROBE_CANDIDATES)
-        frames = [graphs.store.frame(int(index)) for index in graphs.indices]
-        chosen = choose_probe_frames([frame.atomic_numbers for frame in frames], count)
-        return [graphs[place] for place in chosen]
+        return choose_probe_graphs(self.train_sample(PROBE_CANDIDATES), count)
 
     def train_dataloader(self) -> DataLoader[MicroBatches]:
         """Batches of this rank in an order of their own each epoch; no frame is dropped."""
@@ -249,18 +253,8 @@ class MACEDataModule(LightningDataModule):
             return self._batch_size_per_rank * num_ranks
         return self._batch_size or 0  # one of them is given
 
-    @property
-    def _on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-    def _choose_num_workers(self) -> int:
-        if self._num_workers != "auto":
-            return int(self._num_workers)
-        if self.trainer is None or not self._on_gpu:
-            return 0
-        return max(1, min(8, num_cores() // self.trainer.num_devices - 1))
-
-    def _graphs(self, frames: FrameSet) -> GraphDataset:
+    def graphs(self, frames: FrameSet) -> GraphDataset:
+        """Frames of one of our stores as graphs for the model."""
         return GraphDataset(
             frames.store,
             frames.indices,
@@ -291,9 +285,9 @@ class MACEDataModule(LightningDataModule):
         if name == "train" and self.trainer is not None:
             go_on(sampler, self.trainer)
         return make_loader(
-            self._graphs(self.data.sets[name]),
+            self.graphs(self.data.sets[name]),
             sampler,
             max_edges=None if self.max_edges == "auto" else self.max_edges,
-            num_workers=self._choose_num_workers(),
-            pin_memory=self._on_gpu,
+            num_workers=choose_num_workers(self._num_workers, self.trainer),
+            pin_memory=runs_on_gpu(self.trainer),
         )

@@ -13,11 +13,14 @@ import torch
 from torch_ema import ExponentialMovingAverage
 
 from mace_train.constraints import Fraction
+from mace_train.transfer.low_rank import has_updates, plain_state
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
+
+    StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class WeightAverage:
     def follow(self, model: nn.Module) -> AveragedWeights | None:
         """Begin to average a model's trainable weights; None where there is no decay."""
         return None if self.decay is None else AveragedWeights(model, decay=self.decay)
+
+
+def state_to_use(model: nn.Module, averaged: AveragedWeights | None) -> StateDict | None:
+    """The weights that a plain model of a checkpoint has, if they are not the trained ones.
+
+    Args:
+        model: In training, perhaps with low-rank updates, which are merged then.
+        averaged: The average of its weights, if there is one.
+    """
+    if averaged is not None:
+        return averaged.model_state()
+    return plain_state(model.state_dict()) if has_updates(model) else None
 
 
 class AveragedWeights:
@@ -75,8 +90,11 @@ class AveragedWeights:
         return self._average.average_parameters()
 
     def model_state(self) -> dict[str, Tensor]:
-        """The model's state dict with averaged weights in place of the trained ones."""
-        return {**self._model.state_dict(), **self._by_name()}
+        """The model's state dict with averaged weights in place of the trained ones.
+
+        Of a model with low-rank updates it is that of the merged model.
+        """
+        return plain_state({**self._model.state_dict(), **self._by_name()})
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: averages by parameter name, and the number of updates."""

@@ -94,7 +94,7 @@ def fit(
         )
         path = None if start is None else start.path
         trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
-    if module.stages.best.epoch is None:
+    if module.stages.best.epoch is None and not module.stages.none_beat_start:
         raise ValueError(
             "the validation loss was NaN or infinite in every epoch, so there is no model "
             "to keep: lower optim.lr, and look at the labels of the validation frames"

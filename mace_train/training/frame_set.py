@@ -124,6 +124,10 @@ class FrameSet:
                 f"loss.{name}_weight={loss_weights[name]:g}: drop that term with "
                 f"loss.{name}_weight=0, or name the label with data.{name}_key{other}"
             )
+            offers = self.store.census.offers_for(name)
+            if offers:
+                lines.append(f"names that look like the {name}, and how to take them:")
+                lines += [f"  {offer}" for offer in offers]
         if "stress" in absent:
             lines.append("only frames periodic in three directions have a stress term")
         found = [f"{name} {count}/{len(self)}" for name, count in counts.items() if count]

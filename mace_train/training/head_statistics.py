@@ -82,6 +82,8 @@ def mean_neighbors(statistics: Mapping[str, Statistics]) -> float:
         return next(iter(statistics.values())).avg_num_neighbors
     num_edges = sum(one.num_edges for one in statistics.values())
     num_atoms = sum(one.num_atoms for one in statistics.values())
+    if num_atoms == 0:  # those of a model, which is the same for all its heads
+        return next(iter(statistics.values())).avg_num_neighbors
     return num_edges / num_atoms if num_edges else 1.0
 
 

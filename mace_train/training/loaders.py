@@ -7,17 +7,20 @@ is told how many batches are done.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.utils.data import DataLoader
 
+from mace_train.data.parallel import num_cores
 from mace_train.graph import AtomicGraph
 from mace_train.micro_batches import MicroBatches
 from mace_train.training.interruption import leave_signals_to_rank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import lightning
 
     from mace_train.data.dataset import GraphDataset
     from mace_train.data.sampler import BatchSampler
@@ -68,3 +71,19 @@ def make_loader(
         # Workers' seeds come from here, so that the global random numbers stay as they are.
         generator=torch.Generator().manual_seed(sampler.seed),
     )
+
+
+def runs_on_gpu(trainer: lightning.Trainer | None) -> bool:
+    """Whether the batches go to a GPU."""
+    return trainer is not None and trainer.strategy.root_device.type == "cuda"
+
+
+def choose_num_workers(
+    asked: int | Literal["auto"], trainer: lightning.Trainer | None
+) -> int:
+    """Processes of a rank that build graphs; ``auto`` is none on a CPU, which is busy."""
+    if asked != "auto":
+        return int(asked)
+    if trainer is None or not runs_on_gpu(trainer):
+        return 0
+    return max(1, min(8, num_cores() // trainer.num_devices - 1))

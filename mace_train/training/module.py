@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from mace_train.checkpoints.training_checkpoint import CHECKPOINT_KEY, FORMAT_VERSION
-from mace_train.training.ema import AveragedWeights, WeightAverage
+from mace_train.training.ema import AveragedWeights, WeightAverage, state_to_use
 from mace_train.training.epoch_sums import EpochSums
 from mace_train.training.gradients import BatchGradient
 from mace_train.training.guard import GuardedStep, StepGuard
@@ -274,7 +274,7 @@ class MACEModule(lightning.LightningModule):
             "sampler": loader.batch_sampler.state_dict(batches_done=position.batches_done),
             "hyperparameters": self.model.hyperparameters,
             "metadata": self.metadata,
-            "ema_model_state": None if averaged is None else averaged.model_state(),
+            "ema_model_state": state_to_use(self.model, averaged),
             "averaged_weights": None if averaged is None else averaged.state_dict(),
             "schedule": {type(self.schedule).__name__: self.schedule.state_dict()},
             "stages": self.stages.state_dict(),

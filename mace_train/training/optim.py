@@ -25,6 +25,7 @@ from mace_train.constraints import (
     PositiveFloat,
     PositiveInt,
 )
+from mace_train.transfer.low_rank import plain_name
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +107,14 @@ def decays(name: str) -> bool:
 
     These are the weights of the product basis, and in the interactions the linear map after
     the messages; embeddings, radial functions, skip connections and readouts keep their
-    size.
+    size. A low-rank update decays where its weight does.
 
     >>> decays("products.0.symmetric_contractions.contractions.0.weights_max")
     True
     >>> decays("interactions.1.linear.weight"), decays("interactions.1.linear_up.weight")
     (True, False)
     """
+    name = plain_name(name)
     if name.startswith("interactions."):
         return "linear.weight" in name or "skip_tp_full.weight" in name
     return name.startswith("products.")

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING
 
 import lightning
 import numpy as np
-import torch
 from ase import Atoms
 
-from mace_train.calculator import MACECalculator
 from mace_train.constraints import PositiveInt
 from mace_train.model.backends import chosen_backend
 from mace_train.physics.conservation import drift_of, nve_energies
@@ -31,7 +29,9 @@ from mace_train.physics.limits import LIMITS
 from mace_train.physics.pairs import default_pairs
 from mace_train.physics.potential import LeftOutError, Potential
 from mace_train.physics.structures import build_structures, choose_structures, distorted
+from mace_train.training.checked_model import potential_of
 from mace_train.training.module import MACEModule
+from mace_train.transfer.low_rank import has_updates, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -229,20 +229,14 @@ def _value(measure_one: Callable[[], float]) -> float | None:
 
 def _potential(module: MACEModule, head: str | None) -> Potential:
     """A copy of the model with the averaged weights, in float64."""
-    model: MACE = copy.deepcopy(module.model)
+    model: MACE = module.model
+    model = merge(model) if has_updates(model) else copy.deepcopy(model)
     if module.averaged is not None:
         model.load_state_dict(module.averaged.model_state())
     model.requires_grad_(False)
     device = next(model.parameters()).device
     model.backend = chosen_backend(model.backend, device)  # else a GPU would compile it
-    calculator = MACECalculator(
-        model, device=device, dtype=torch.float64, head=head or model.heads[0]
-    )
-    return Potential(
-        calculator,
-        r_max=model.r_max,
-        num_interactions=model.hyperparameters["num_interactions"],
-    )
+    return potential_of(model.double(), head=head or model.heads[0])
 
 
 def _beyond_limits(

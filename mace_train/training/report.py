@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TITLES: dict[str, Quantity] = {
+TITLES: dict[str, Quantity] = {
     "energy (meV/atom)": "energy_per_atom",
     "forces (meV/Å)": "forces",
     "stress (meV/Å³)": "stress",
@@ -59,6 +59,7 @@ class Report:
         datamodule: MACEDataModule,
         device: torch.device | str = "cpu",
         show_progress: Callable[[str], AbstractContextManager[Progress]] | None = None,
+        extra: Mapping[str, dict[str, Any]] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Evaluate and write ``results.json`` and the figures; log the table of errors.
 
@@ -69,10 +70,11 @@ class Report:
             device: Where to compute.
             show_progress: Opens, for a piece of work by name, what is told of the frames
                 done.
+            extra: What else results.json tells, by name, beside the splits.
 
         Returns:
             What results.json holds: the eight numbers of each split that has frames, and of
-            each head in it.
+            each head in it, then ``extra``.
         """
         datasets = {
             "train": datamodule.train_sample(self.train_frames),
@@ -94,11 +96,15 @@ class Report:
                 )
         if self.figures:
             draw_learning_curves(run_dir / "learning_curves.png", run_dir / "metrics.csv")
-        return write_evaluation(run_dir, evaluations, figures=self.figures)
+        return write_evaluation(run_dir, evaluations, figures=self.figures, extra=extra)
 
 
 def write_evaluation(
-    folder: Path, evaluations: Mapping[str, Evaluation], *, figures: bool
+    folder: Path,
+    evaluations: Mapping[str, Evaluation],
+    *,
+    figures: bool,
+    extra: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write ``results.json``, ``errors.json`` and parity plots; log the error table.
 
@@ -110,9 +116,14 @@ def write_evaluation(
         folder: Where to write.
         evaluations: By split.
         figures: Draw parity plots.
+        extra: What else results.json tells, by name, such as ``fine_tuning``; plain values
+            without NaN.
 
     Returns:
         What results.json holds.
+
+    Raises:
+        ValueError: If a name in ``extra`` is that of a split.
     """
     rows = {
         name: evaluation
@@ -122,7 +133,11 @@ def write_evaluation(
             *((f"{split}/{head}", part) for head, part in whole.by_head.items()),
         ]
     }
+    taken = sorted(rows.keys() & (extra or {}).keys())
+    if taken:
+        raise ValueError(f"results.json already has {', '.join(taken)}: choose other names")
     results = {name: evaluation.results for name, evaluation in rows.items()}
+    results |= extra or {}
     details = {name: evaluation.details() for name, evaluation in rows.items()}
     _write_json(folder / "results.json", results)
     _write_json(folder / "errors.json", details)
@@ -144,20 +159,26 @@ def results_table(evaluations: Mapping[str, Evaluation]) -> str:
     sizes = [
         [name, *(f"{row[f'num_{name}']:,}" for row in rows)] for name in ("frames", "atoms")
     ]
-    blocks = [_block("", [["split", *evaluations]]), _block("", sizes)]
-    for title, quantity in _TITLES.items():
+    blocks = [titled_columns("", [["split", *evaluations]]), titled_columns("", sizes)]
+    for title, quantity in TITLES.items():
         mae, rmse = (
             [row[f"{quantity}_{name}"] for row in rows] for name in ("mae", "rmse")
         )
-        blocks.append(_block(title, [["MAE", *_milli(mae)], ["RMSE", *_milli(rmse)]]))
+        blocks.append(
+            titled_columns(title, [["MAE", *in_milli(mae)], ["RMSE", *in_milli(rmse)]])
+        )
     zero = [evaluation.zero_forces for evaluation in evaluations.values()]
-    zero_mae = _milli([None if errors is None else errors[0] for errors in zero])
-    blocks.append(_block("zero forces (meV/Å)", [["MAE", *zero_mae]]))
+    zero_mae = in_milli([None if errors is None else errors[0] for errors in zero])
+    blocks.append(titled_columns("zero forces (meV/Å)", [["MAE", *zero_mae]]))
     return "\n".join("   ".join(cells) for cells in zip(*blocks))
 
 
-def _block(title: str, columns: list[list[str]]) -> list[str]:
-    """Columns side by side under one title, as lines of equal length."""
+def titled_columns(title: str, columns: list[list[str]]) -> list[str]:
+    """Columns side by side under one title, as lines of equal length.
+
+    >>> titled_columns("forces", [["MAE", "1.00"], ["RMSE", "2.00"]])
+    ['    forces', ' MAE  RMSE', '1.00  2.00']
+    """
     widths = [max(map(len, column)) for column in columns]
     rows = zip(*columns)
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in rows]
@@ -165,7 +186,7 @@ def _block(title: str, columns: list[list[str]]) -> list[str]:
     return [line.rjust(width) for line in (title, *lines)]
 
 
-def _milli(values: Sequence[float | int | None]) -> list[str]:
+def in_milli(values: Sequence[float | int | None]) -> list[str]:
     """Numbers times 1000 with equal decimals, two where any is small; a dash for none."""
     known = [1000 * value for value in values if value is not None]
     decimals = 2 if known and min(known) < 10 else 1

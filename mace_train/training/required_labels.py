@@ -40,7 +40,9 @@ def require_labels(frames: FrameSet, loss_weights: Mapping[str, float]) -> None:
         if missing:
             raise ValueError(
                 "\n".join([f"head {name}:", *missing])
-                + "\nor leave the term out for this head alone, with energy_weight, "
+                + "\nor name the label in its sets alone, as in data.train='[{path: PATH, "
+                "energy_key: NAME}]'"
+                "\nor leave the term out for this head alone, with energy_weight, "
                 "forces_weight or stress_weight 0 in its sets of data.train"
             )
 

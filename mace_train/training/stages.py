@@ -72,8 +72,8 @@ class BestEpoch:
     """The epoch with the lowest validation loss of the stage so far.
 
     Attributes:
-        loss: Its loss; infinite before the first.
-        epoch: Which epoch it was; None before the first.
+        loss: Its loss; before the first that of the start, or infinite.
+        epoch: Which epoch it was; None: none so far.
         num_since: Validations since then.
     """
 
@@ -107,6 +107,22 @@ class Stages:
         self.early_stopping = early_stopping
         self.current = 1
         self.best = BestEpoch()
+        self._start_losses = (math.inf, math.inf)
+
+    def must_beat(self, first: float, second: float) -> None:
+        """Take no epoch for the best that is worse than what training starts from.
+
+        Args:
+            first: Validation loss before the first step, as the first stage weighs it.
+            second: The same as the second stage does.
+        """
+        self._start_losses = (first, second)
+        self.best = BestEpoch(loss=first)
+
+    @property
+    def none_beat_start(self) -> bool:
+        """Whether there is a start to beat, and no epoch of the stage has done so."""
+        return self.best.epoch is None and math.isfinite(self.best.loss)
 
     def stage_two_is_due(self, epoch: int) -> bool:
         """Whether the second stage begins with this epoch."""
@@ -117,7 +133,7 @@ class Stages:
 
     def begin_stage_two(self) -> None:
         """Forget the losses of the first stage: they weighed the properties otherwise."""
-        self.current, self.best = 2, BestEpoch()
+        self.current, self.best = 2, BestEpoch(loss=self._start_losses[1])
 
     @property
     def is_finished(self) -> bool:
@@ -127,8 +143,14 @@ class Stages:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"current": self.current, "best": asdict(self.best)}
+        return {
+            "current": self.current,
+            "best": asdict(self.best),
+            "start_losses": list(self._start_losses),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.current, self.best = state["current"], BestEpoch(**state["best"])
+        first, second = state.get("start_losses", (math.inf, math.inf))
+        self._start_losses = (first, second)

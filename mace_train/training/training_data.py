@@ -7,19 +7,20 @@ of Lightning, ranks or batches.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from mace_train.data.cache import open_store
-from mace_train.data.labels import EnergyUnit, LabelKeys, LengthUnit
+from mace_train.data.labels import LabelKeys
 from mace_train.data.mixed_store import MixedStore, count_by_set
 from mace_train.data.mixing import Mixing, make_order
+from mace_train.data.parallel import num_cores
 from mace_train.data.sampler import Order
 from mace_train.data.split_file import read_split
+from mace_train.data.split_units import SplitMethod
 from mace_train.data.splits import Split, make_split
 from mace_train.data.statistics import Statistics
 from mace_train.data.store import FrameStore
@@ -29,31 +30,16 @@ from mace_train.training.data_sets import (
     DataSet,
     SplitName,
     e0s_by_head,
-    open_sets,
     require_known_heads,
-    split_sets,
 )
 from mace_train.training.data_summary import log_frames, log_labels, log_statistics
 from mace_train.training.frame_set import FrameSet
 from mace_train.training.head_statistics import compute_head_statistics, mean_neighbors
+from mace_train.training.joined_sets import open_sets, split_sets
 from mace_train.training.model_elements import choose_elements
+from mace_train.training.parent_model import Parent
 
 logger = logging.getLogger(__name__)
-
-SplitMethod = Literal["auto", "group", "blocks", "random"]
-
-
-class Units(TypedDict):
-    """Units of the labels in the user's files."""
-
-    energy: EnergyUnit
-    length: LengthUnit
-
-
-LabelKey = Literal["auto", "none"] | str
-"""Name of a label; ``auto`` is the one known name in the files, ``none`` leaves it out."""
-
-EV_AND_ANGSTROM: Units = {"energy": "eV", "length": "angstrom"}
 
 Progress = Callable[[int, int | None], None]
 """Is told the frames done and the frames in all, where these are known."""
@@ -70,6 +56,7 @@ class DataSources:
     train: tuple[DataSet, ...]
     valid: tuple[DataSet, ...] | None
     test: tuple[DataSet, ...] | None
+    guard: tuple[DataSet, ...] | None
     mixing: Mixing
     valid_fraction: float
     test_fraction: float
@@ -85,7 +72,11 @@ class DataSources:
 
     def __post_init__(self) -> None:
         _ = self.e0s_by_head
-        for key, sets in (("data.valid", self.valid), ("data.test", self.test)):
+        for key, sets in (
+            ("data.valid", self.valid),
+            ("data.test", self.test),
+            ("data.guard", self.guard),
+        ):
             require_known_heads(key, sets or (), self.heads)
 
     @property
@@ -98,41 +89,52 @@ class DataSources:
         """Where the E0s of each head come from."""
         return e0s_by_head(self.train, self.e0s)
 
-    def require_one_head(self) -> None:
-        """Refuse several heads, for a run that starts from a model.
+    def require_heads(self, heads: Sequence[str]) -> None:
+        """Refuse heads other than those that a run which starts from a model can train.
+
+        Args:
+            heads: Those of the model, where there are several.
 
         Raises:
             ValueError: Names the heads, and what to do.
         """
-        if len(self.heads) > 1:
+        if len(self.heads) > 1 and set(self.heads) != set(heads):
             raise ValueError(
                 f"data.train has the heads {', '.join(self.heads)}, but a run that starts "
                 "from a model (init_from) trains that model's one head: give all sets the "
-                "same head, or train the heads together from the beginning, without "
-                "init_from"
+                "same head; or add a head for your frames with experiment=finetune "
+                "finetune.method=replay; or train the heads together from the beginning, "
+                "without init_from"
             )
 
     def open(
-        self, name: SplitName, *, r_max: float, progress: Progress | None = None
+        self,
+        name: SplitName | Literal["guard"],
+        *,
+        r_max: float,
+        progress: Progress | None = None,
     ) -> FrameStore | None:
-        """Frames of ``data.train``, ``data.valid`` or ``data.test``, if it is given.
+        """Frames of ``data.train``, ``valid``, ``test`` or ``guard``, if it is given.
 
         What is not prepared yet is prepared in the cache, and ``progress`` is told.
         """
         sets: tuple[DataSet, ...] | None = getattr(self, name)
         if sets is None:
             return None
-        open_files = partial(
-            open_store,
-            keys=self.keys,
-            group_key=self.group_key,
-            max_force=self.max_force,
-            r_max=r_max,
-            cache_dir=self.cache_dir,
-            workers=num_cores(),
-            progress=progress,
-        )
-        return open_sets(sets, heads=self.heads, open_files=open_files)
+
+        def open_one(one: DataSet) -> FrameStore:
+            return open_store(
+                one.path,
+                keys=one.label_keys(self.keys),
+                group_key=self.group_key,
+                max_force=self.max_force,
+                r_max=r_max,
+                cache_dir=self.cache_dir,
+                workers=num_cores(),
+                progress=progress,
+            )
+
+        return open_sets(sets, heads=self.heads, open_one=open_one)
 
     def share_out(self, store: FrameStore) -> Split:
         """Split the frames of ``data.train``; a set with files of its own takes none."""
@@ -151,7 +153,8 @@ class DataSources:
             seed=self.seed,
         )
         if isinstance(store, MixedStore):
-            return split_sets(store, split_one)
+            hold_out = [one.hold_out for one in self.train]
+            return split_sets(store, split_one, hold_out=hold_out)
         return split_one(store)
 
     def _warn_of_unused_subsets(self, split: Split) -> None:
@@ -179,19 +182,6 @@ class DataSources:
                     key,
                     value,
                 )
-
-
-@dataclass(frozen=True)
-class Parent:
-    """What training takes over from the model it starts from.
-
-    Attributes:
-        elements: Its elements; the data may hold no other.
-        statistics: Its statistics, to be used instead of those of the data; or None.
-    """
-
-    elements: ElementTable
-    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -274,21 +264,18 @@ def load_training_data(
     elements = choose_elements(
         sources.elements, store, sets, of_parent=parent and parent.elements
     )
+    if parent is not None:
+        elements = parent.kept_elements(
+            {int(n) for s in stores.values() if s for n in s.atomic_numbers}
+        )
     if parent is not None and parent.statistics is not None:
-        statistics = {sources.heads[0]: parent.statistics}
+        statistics = parent.statistics_of(elements)
     else:
         statistics = compute_head_statistics(
             store, split.train, elements=elements, r_max=r_max, e0s=sources.e0s_by_head
         )
-    log_statistics(statistics)
+        log_statistics(statistics)
     order = make_order(sources.mixing, count_by_set(store, sets["train"].indices))
     if sources.mixing == "even" and len(sources.train) == 1:
         logger.warning("data.mixing=even has no effect: data.train is one set")
     return TrainingData(store, split, sets, order, elements, statistics)
-
-
-def num_cores() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

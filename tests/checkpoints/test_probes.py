@@ -57,6 +57,16 @@ def test_probes_survive_the_way_through_named_tensors(tiny_model, graphs):
     assert Probes.from_tensors(rest) == (None, rest)
 
 
+def test_the_structures_are_those_that_were_given(tiny_model, graphs):
+    structures = make_probes(tiny_model, graphs).structures()
+    assert len(structures) == len(graphs)
+    for atoms, graph in zip(structures, graphs):
+        assert atoms.numbers.tolist() == graph.atomic_numbers.tolist()
+        assert np.allclose(atoms.positions, graph.positions.numpy())
+        assert np.allclose(atoms.cell.array, graph.cell[0].numpy())
+        assert atoms.pbc.tolist() == graph.pbc[0].tolist()
+
+
 def test_incomplete_probes_are_named(tiny_model, graphs):
     tensors = make_probes(tiny_model, graphs).to_tensors()
     del tensors["probe.forces"]

@@ -81,6 +81,18 @@ def test_stress_from_two_labels_is_refused():
     assert "there is one stress" in problem("data.stress_key=s", "data.virials_key=v")
 
 
+def test_labels_of_one_set_are_checked_too(tmp_path):
+    for name in "ab":
+        (tmp_path / name).touch()
+    first = f"{{path: {tmp_path}/a, energy_key: E}}"
+    text = problem(
+        f"data.train=[{first},{{path: {tmp_path}/b,stress_key: s,virials_key: v}}]"
+    )
+    assert text.startswith("data.train[1].virials_key: 'v' and data.train[1].stress_key=s")
+    text = problem(f"data.valid=[{{path: {tmp_path}/a, forces_key: ''}}]")
+    assert text.startswith("data.valid[0].forces_key: '' is not allowed")
+
+
 def test_an_evaluation_needs_a_checkpoint_or_a_calculator():
     text = problem("data.test=sample", command="evaluate")
     assert text.startswith("checkpoint: neither it nor a calculator is given")

@@ -193,7 +193,7 @@ def test_training_starts_from_the_weights_of_init_from(tiny_run, tmp_path, caplo
     assert all(torch.allclose(old[name], new[name], atol=1e-9) for name in old)
     config = yaml.safe_load((tmp_path / "child" / "config.yaml").read_text())
     assert config["model"]["hidden_irreps"] == "2x0e"
-    assert "E0s, scale, shift" in caplog.text
+    assert f"start: {parent} (elements: Li O; r_max 4 Å" in caplog.text
 
 
 def test_preparation_and_final_evaluation_tell_how_far_they_are(

@@ -14,6 +14,7 @@ from made_stores import SHARED_DATA
 
 from mace_train.data import ase_database
 from mace_train.data.ase_database import AseDatabaseFormat, is_of_another_program
+from mace_train.data.census import Census
 from mace_train.data.frame_reader import LabelKeys, read_frames
 from mace_train.data.frame_source import FrameFile, Span
 
@@ -44,7 +45,7 @@ def database(tmp_path, request):
     path = tmp_path / request.param
     with ase.db.connect(path) as rows:
         for seed in range(9):
-            data = {"ref_forces": np.full((2, 3), float(seed))}
+            data = {"my_forces": np.full((2, 3), float(seed))}
             rows.write(crystal(seed), mp_id=f"mp-{seed}", my_energy=-1.0 * seed, data=data)
         rows.delete([1, 5])
     return FrameFile(path, "ase_database")
@@ -74,12 +75,21 @@ def test_rows_are_frames_with_labels_and_groups(database):
 
 
 def test_labels_of_other_names_are_found_beside(database):
-    keys = LabelKeys(energy="my_energy", forces="ref_forces")
+    keys = LabelKeys(energy="my_energy", forces="my_forces")
 
     frames = list(read_frames(database, keys=keys))
 
     assert [frame.energy for frame in frames] == [-1.0 * seed for seed in SEEDS]
     assert [frame.forces[0, 0] for frame in frames] == [float(seed) for seed in SEEDS]
+
+
+def test_labels_of_other_names_are_offered(database):
+    census = Census()
+
+    list(read_frames(database, keys=LabelKeys(), census=census))
+
+    offered = {"energy": {"my_energy": 7}, "forces": {"my_forces": 7}}
+    assert census.keys.offered == offered
 
 
 @pytest.mark.parametrize("stride", [1, 3, 100])

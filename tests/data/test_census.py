@@ -7,6 +7,7 @@ import pytest
 
 from mace_train.data.census import STOP_AFTER, Census
 from mace_train.data.frame import Frame
+from mace_train.data.label_reader import told_twice
 from mace_train.data.labels import LabelKeys
 from mace_train.data.problems import FrameError, Place, TooManyRefusedError
 
@@ -127,6 +128,40 @@ def test_one_label_under_two_names_asks_for_a_choice():
         match=r"energy in 2 frames, REF_energy in 1 frames.*data\.energy_key=energy",
     ):
         census_of(FULL, used=used).raise_problems()
+
+
+def test_labels_told_twice_are_counted():
+    census = census_of(FULL, FULL, names=("energy", "REF_energy"))
+    census.names["dft_energy"] = 1
+    twice = FrameError(f"{told_twice('energy')}, with different values", cure="Choose.")
+    census.refuse(twice, place=Place("b.xyz", 2))
+
+    with pytest.raises(ValueError, match=r"1 of 3 frames carry more than one") as caught:
+        census.raise_problems()
+    counts = "of 3 frames read, energy is in 2, REF_energy is in 2, dft_energy is in 1"
+    assert str(caught.value).endswith(f"Choose.\n  ({counts})")
+
+
+def test_names_that_look_like_a_label_are_offered_with_the_command():
+    census = Census()
+    census.expect(LabelKeys(energy="E_dft"), max_force=None)
+    for names in [("U0", "qm_energy"), ("U0",)]:
+        census.names.update(names)
+        census.keys.offer(("energy", name) for name in names)
+        census.add(FULL)
+    census.keys.offer([("virials", "W_virial")])
+
+    assert census.offers_for("energy") == [
+        "U0 is in 2 frames: mace-train ... data.energy_key=U0",
+        "qm_energy is in 1 frames: mace-train ... data.energy_key=qm_energy",
+    ]
+    assert census.offers_for("stress") == [
+        "W_virial is in 1 frames: mace-train ... data.virials_key=W_virial"
+    ]
+    assert census.offers_for("forces") == []
+    offers = r"To take one of these: U0 is in 2 frames: mace-train ... data.energy_key=U0"
+    with pytest.raises(ValueError, match=rf"E_dft is in none of 2 frames.*{offers}"):
+        census.raise_problems()
 
 
 def test_very_many_refused_frames_end_the_reading():

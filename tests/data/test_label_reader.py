@@ -33,19 +33,24 @@ def read(values=None, columns=None, *, volume=64.0, counts=None, **keys):
     return reader.read(raw_frame(values, columns), volume=volume)
 
 
-@pytest.mark.parametrize("key", ["energy", "REF_energy", "dft_energy", "free_energy"])
+@pytest.mark.parametrize(
+    "key",
+    ["energy", "REF_energy", "dft_energy", "Energy", "TotEnergy", "free_energy"],
+)
 def test_known_energies_are_found(key):
     labels = read({key: -3.5})
 
     assert (labels.energy, labels.energy_weight) == (-3.5, 1.0)
 
 
-@pytest.mark.parametrize("key", ["forces", "force", "REF_forces", "dft_forces"])
+@pytest.mark.parametrize("key", ["forces", "force", "REF_forces", "dft_force", "Forces"])
 def test_known_forces_are_found(key):
     np.testing.assert_array_equal(read({}, {key: FORCES}).forces, FORCES)
 
 
-@pytest.mark.parametrize("key", ["corrected_total_energy", "energy_per_atom", "U0"])
+@pytest.mark.parametrize(
+    "key", ["corrected_total_energy", "energy_per_atom", "U0", "total_energy"]
+)
 def test_other_energies_are_never_taken_by_themselves(key):
     assert read({key: -3.5}).energy is None
     assert read({key: -3.5}, energy=key).energy == -3.5
@@ -90,7 +95,9 @@ def test_two_names_for_one_value_are_no_conflict():
         (
             {},
             {"forces": FORCES, "dft_forces": 2 * FORCES},
-            "data.forces_key=forces or data.forces_key=dft_forces",
+            r"forces of atom 0=\[0.1, 0.2, 0.3\], dft_forces of atom 0=\[0.2, 0.4, 0.6\].*"
+            "data.forces_key=forces or data.forces_key=dft_forces, as in: mace-train ... "
+            "data.forces_key=dft_forces",
         ),
         ({"stress": VOIGT, "REF_stress": -VOIGT}, {}, "data.stress_key=stress or"),
     ],

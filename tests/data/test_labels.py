@@ -44,10 +44,19 @@ def test_only_named_keys_are_explicit():
 def test_counts_add_up_and_survive_writing():
     first, second = KeyCounts(), KeyCounts(passed_over=2)
     first.used["energy"]["energy"] = 3
+    first.offer([("energy", "U0")])
+    second.offer([("energy", "U0"), ("forces", "f")])
     second.used["energy"].update({"energy": 1, "REF_energy": 1})
 
     first.merge(second)
 
     assert first.used["energy"] == Counter(energy=4, REF_energy=1)
     assert KeyCounts.from_dict(first.to_dict()) == first
+    assert first.offered == {"energy": Counter(U0=2), "forces": Counter(f=1)}
     assert first.passed_over == 2
+
+
+def test_counts_of_earlier_shards_offer_nothing():
+    old = {"used": {"energy": {"energy": 3}}, "passed_over": 1}
+
+    assert KeyCounts.from_dict(old).offered == {}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mace_train.data.parallel import run_parallel
+from mace_train.data.parallel import num_cores, run_parallel
 
 
 def write_number(job, tick):
@@ -85,3 +85,7 @@ def test_jobs_in_progress_are_asked_to_end_and_waited_for(tmp_path):
     with pytest.raises(ValueError, match="job 0 is broken"):
         run_parallel(note_and_wait, [stop, 0], workers=2, on_stop=stop.touch)
     assert stop.with_suffix(".ended").exists()
+
+
+def test_there_is_at_least_one_core():
+    assert num_cores() >= 1

@@ -162,6 +162,44 @@ def test_a_plain_frame_is_read():
     assert raw.names == ("energy", "mp_id", "forces")
 
 
+def test_integers_with_an_underscore_are_read_as_ase_reads_them():
+    text = text_frame(PLAIN + " run=1234_0", [ATOM])
+    raw = PlainFrameParser(WANTED).parse(text)
+
+    assert raw.values["run"] == read_with_ase(text).values["run"] == 12340
+
+
+def test_a_column_called_like_a_group_key_does_not_slow_the_reading_down():
+    comment = PLAIN.replace("forces:R:3", "forces:R:3:mol_id:I:1:group:S:1") + " group=a"
+    text = text_frame(comment, [ATOM + " 4 b"])
+    raw = PlainFrameParser({*WANTED, "mol_id", "group"}).parse(text)
+
+    assert raw is not None
+    assert raw.values == {"energy": -1.5, "group": "a"}
+    assert list(raw.columns) == ["forces"]
+
+
+OFFERED = (
+    'Lattice="4 0 0 0 5 0 0 0 6" energy=-1.5 U0=-2 corrected_total_energy=-1.4 qm_energy=x '
+    'mace_stress="1 2 3 4 5 6" W_virial="1 2 3 4 5 6 7 8 9" stress_units=GPa '
+    "Properties=species:S:1:pos:R:3:ml_forces:R:3:forces:R:3:force_error:R:3:force_rms:R:1"
+)
+
+
+def test_values_and_columns_that_look_like_labels_are_offered_by_both_readers():
+    text = text_frame(OFFERED, ["Si" + 13 * " 0.5"])
+    mine, theirs = PlainFrameParser(WANTED).parse(text), read_with_ase(text)
+
+    expected = {
+        ("energy", "U0"),
+        ("stress", "mace_stress"),
+        ("virials", "W_virial"),
+        ("forces", "ml_forces"),
+    }
+    assert set(mine.offers) == expected
+    assert {offer for offer in theirs.offers if offer[1] not in WANTED} == expected
+
+
 def test_arrays_of_a_plain_frame_can_be_written():
     raw = parse(PLAIN + ' pbc="T T F"', ATOM)
 
@@ -188,7 +226,7 @@ def test_six_numbers_are_a_stress_in_the_order_of_ase():
         PLAIN + ' mp_id="1,2"',
         PLAIN + ' run=""',
         PLAIN + ' stress="1 2 3"',
-        PLAIN + " config_weight=1_0",
+        PLAIN + " config_weight=1_0.5",
         PLAIN.replace("species:S:1", "Z:I:1"),
         PLAIN.replace("forces:R:3", "forces:I:3"),
         PLAIN.replace("forces:R:3", "forces:R:x"),

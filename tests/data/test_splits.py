@@ -28,6 +28,12 @@ def single_store(tmp_path, count, sources=1):
     return store_of(tmp_path, frames)
 
 
+def trajectory(count):
+    positions = np.random.default_rng(0).uniform(0, 4, (3, 3))
+    steps = np.random.default_rng(1).normal(0, 0.02, (count, 3, 3)).cumsum(axis=0)
+    return [replace(made_frame(k), positions=positions + steps[k]) for k in range(count)]
+
+
 def assert_is_partition(split, count):
     every = np.concatenate(list(split.subsets.values()))
     assert sorted(every.tolist()) == list(range(count))
@@ -160,14 +166,38 @@ def test_a_single_material_is_split_by_blocks_with_a_warning(tmp_path):
 
 
 def test_one_trajectory_split_by_frames_is_warned_of(tmp_path):
-    positions = np.random.default_rng(0).uniform(0, 4, (3, 3))
-    steps = np.random.default_rng(1).normal(0, 0.02, (60, 3, 3)).cumsum(axis=0)
-    frames = [replace(made_frame(k), positions=positions + steps[k]) for k in range(60)]
-    split = make_split(store_of(tmp_path / "a", frames))
+    frames = trajectory(60)
+    split = make_split(store_of(tmp_path / "a", frames), method="random")
     assert split.method == "random"
     assert "look like one trajectory" in split.warnings[0]
     assert "data.split=blocks" in split.warnings[0]
     assert make_split(store_of(tmp_path / "b", frames), method="blocks").warnings == ()
+
+
+def test_auto_splits_a_trajectory_by_blocks_and_says_why(tmp_path, caplog):
+    store = store_of(tmp_path, trajectory(60))
+    with caplog.at_level("INFO"):
+        split = make_split(store)
+    assert split.method == "blocks"
+    assert split.warnings == ()
+    assert "split by blocks of consecutive frames: consecutive frames look" in caplog.text
+
+
+@pytest.mark.parametrize("count", [5, 12, 30, 50, 75, 100])
+@pytest.mark.parametrize("seed", range(2))
+def test_validation_frames_of_a_short_run_follow_each_other(tmp_path, count, seed):
+    store = store_of(tmp_path, trajectory(count))
+    split = make_split(store, method="blocks", seed=seed)
+    assert_is_partition(split, count)
+    assert (np.diff(split.valid) == 1).all()
+    assert len(split.valid) == pytest.approx(max(1, count / 10), abs=1.5)
+
+
+def test_one_large_group_that_validates_is_told(tmp_path):
+    split = make_split(grouped_store(tmp_path, [20, 20, 20], "traj_id"))
+    assert len(split.valid) == 20
+    assert split.warnings[0].startswith("20 frames validate where data.valid_fraction asks")
+    assert make_split(grouped_store(tmp_path / "b", [3] * 30)).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +206,7 @@ def test_one_trajectory_split_by_frames_is_warned_of(tmp_path):
         ({"valid_fraction": 1.0}, r"data.valid_fraction must be in \[0, 1\), got 1.0"),
         ({"test_fraction": -0.1}, "data.test_fraction must be in"),
         ({"valid_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
-        ({"method": "group"}, "no frame has mp_id or material_id: name the key with"),
+        ({"method": "group"}, r"no frame has any of mp_id, .*, group: name the key with"),
         ({"method": "group", "group_key": "run"}, "data.split=group, but no frame has run"),
         ({"group_key": "run"}, "data.split=auto, but no frame has run"),
         ({"test_fraction": 0.3}, "2 frames in 2 units cannot be divided into 3 subsets"),

@@ -49,6 +49,9 @@ def test_a_place_beyond_the_frames_is_an_error(store, place):
 
 def test_columns_agree_with_the_frames(store, frames):
     assert store.num_atoms.tolist() == [frame.num_atoms for frame in frames]
+    periodic = [bool(frame.pbc.all()) for frame in frames]
+    assert store.fully_periodic.tolist() == periodic
+    assert set(periodic) == {True, False}
     assert store.energies.tolist() == [frame.energy or 0.0 for frame in frames]
     squares = [0.0 if f.forces is None else np.sum(f.forces**2) for f in frames]
     np.testing.assert_allclose(store.force_square_sums, squares, rtol=1e-15)

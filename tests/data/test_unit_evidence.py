@@ -7,6 +7,7 @@ import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.md.verlet import VelocityVerlet
 
 from mace_train.data.frame import Frame
 from mace_train.data.unit_evidence import MAX_RECORDS, UnitEvidence
@@ -93,6 +94,66 @@ def test_energies_and_forces_of_different_units_are_named():
 
     assert "the forces do not fit the energies" in text
     assert "different units" in text
+
+
+def molecular_dynamics(num_frames):
+    """Consecutive frames of copper at 600 K, 5 fs apart, as a user labels them."""
+    atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+    atoms.calc = EMT()
+    thermal = np.sqrt(units.kB * 1200 * atoms.get_masses())[:, None]
+    atoms.set_momenta(thermal * np.random.default_rng(0).normal(size=(32, 3)))
+    dynamics = VelocityVerlet(atoms, timestep=5 * units.fs)
+    for index in range(num_frames):
+        dynamics.run(1)
+        yield Frame(
+            atomic_numbers=atoms.numbers.astype(np.int64),
+            positions=atoms.get_positions(),
+            cell=atoms.cell.array,
+            pbc=np.ones(3, bool),
+            energy=float(atoms.get_potential_energy()),
+            forces=atoms.get_forces(),
+            groups={"structure_id": str(index)},
+            index=index,
+        )
+
+
+SIMULATED = list(molecular_dynamics(20))
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"energy": 23.0605}, r"energies in kcal/mol are beside forces in eV/Å"),
+        ({"energy": 1 / 27.2114}, r"energies in hartree are beside forces in eV/Å"),
+        (
+            {"energy": 1 / 27.2114, "forces": 1 / 51.422},
+            "energies in hartree are beside forces in hartree/bohr",
+        ),
+        ({"forces": 1 / 51.422}, "energies in eV are beside forces in hartree/bohr"),
+    ],
+)
+def test_the_units_that_explain_a_mismatch_are_named(factors, message):
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(verdict(scaled(SIMULATED, **factors)))
+
+
+def test_twenty_frames_of_a_simulation_are_enough_to_see_sign_and_unit():
+    assert verdict(SIMULATED) == ""
+    assert "opposite sign, as gradients have: multiply them by -1" in verdict(
+        scaled(SIMULATED, forces=-1.0)
+    )
+    assert "(as energies in hartree are beside forces in eV/Å)" in verdict(
+        scaled(SIMULATED, energy=1 / 27.211386)
+    )
+
+
+def test_frames_of_different_materials_are_not_compared():
+    frames = scaled(MOVED, forces=-1.0)
+    named = [replace(f, groups={"mp_id": str(f.index)}) for f in frames]
+    runs = [replace(f, groups={"run_id": str(f.index)}) for f in frames]
+
+    assert verdict(named) == ""
+    assert "opposite sign" in verdict(runs)
 
 
 def test_units_that_are_wrong_together_show_in_the_size_of_forces():

@@ -70,3 +70,10 @@ def test_a_cluster_has_no_images_and_a_bare_copy_no_labels():
     atoms.info["energy"] = 1.0
     assert not cluster(atoms).pbc.any()
     assert not bare_copy(atoms).info
+
+
+@pytest.mark.parametrize("number", [*range(1, 84), *range(89, 95)])
+def test_a_crystal_is_built_of_each_element_alone(number):
+    (crystal,) = build_structures([number])
+    assert set(crystal.numbers.tolist()) == {number}
+    assert crystal.pbc.all()

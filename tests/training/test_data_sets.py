@@ -1,20 +1,14 @@
-"""Sets with weights and heads: how they are read, checked, opened and split."""
+"""Sets with weights and heads: how they are read and checked."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
-from small_crystals import datamodule_of, isolated_atom, make_frame, store_of, write_frames
 
-from mace_train.data.mixed_store import MixedStore, SetRole
-from mace_train.data.splits import make_split
+from mace_train.data.labels import LabelKeys
+from mace_train.data.mixed_store import SetRole
 from mace_train.training.data_sets import (
     DataSet,
     e0s_by_head,
-    open_sets,
     read_sets,
     require_known_heads,
-    split_sets,
 )
 
 
@@ -54,6 +48,17 @@ def test_sets_are_named_by_their_files_or_as_the_user_likes():
         ([{"path": "a", "weight": 0.0}], "weight=0.0 of the set a is out of range"),
         ([{"path": "a", "forces_weight": -1.0}], "forces_weight=-1.0 of the set a"),
         ([{"path": "a", "weight": float("inf")}], "weight=inf of the set a"),
+        (
+            [
+                {
+                    "path": "a",
+                    "energy_weight": 0.0,
+                    "forces_weight": 0.0,
+                    "stress_weight": 0.0,
+                }
+            ],
+            "set a are all 0: its frames would have no effect on the loss; give weights",
+        ),
     ],
 )
 def test_sets_that_cannot_be_are_refused(spec, message):
@@ -86,68 +91,34 @@ def test_the_only_head_need_not_be_named_again():
     assert DataSet("v", "v").role(("mine",)) == SetRole(0)
 
 
-@pytest.fixture
-def open_files(tmp_path):
-    write_frames(tmp_path / "a.xyz", [make_frame(i) for i in range(10)])
-    write_frames(tmp_path / "b.xyz", [make_frame(20 + i) for i in range(5)])
-    atoms = [isolated_atom("Li", -1.0), isolated_atom("O", -2.0)]
-    write_frames(tmp_path / "atoms.xyz", atoms)
-    sources = datamodule_of(tmp_path, [make_frame(0)]).sources
-
-    def open_one(path):
-        alone = replace(sources, train=(DataSet(str(tmp_path / path), path),))
-        return alone.open("train", r_max=4.0)
-
-    return open_one
-
-
-def test_one_set_without_a_role_is_the_store_of_its_files(open_files):
-    plain = open_sets([DataSet("a.xyz", "a")], heads=("Default",), open_files=open_files)
-    assert not isinstance(plain, MixedStore)
-    for one, heads in (
-        (DataSet("a.xyz", "a", weight=2.0), ("Default",)),
-        (DataSet("a.xyz", "a"), ("other", "Default")),
-    ):
-        assert isinstance(open_sets([one], heads=heads, open_files=open_files), MixedStore)
-
-
-def test_a_file_belongs_to_one_set(open_files):
-    sets = [DataSet("a.xyz", "one"), DataSet("b.xyz", "two"), DataSet("a.xyz", "three")]
-    with pytest.raises(ValueError, match=r"a.xyz is in the sets one and three"):
-        open_sets(sets, heads=("Default",), open_files=open_files)
-
-
-def test_a_file_of_another_name_is_the_same_file(open_files, tmp_path):
-    (tmp_path / "copy.xyz").write_bytes((tmp_path / "a.xyz").read_bytes())
-    sets = [DataSet("a.xyz", "one"), DataSet("copy.xyz", "two")]
-    with pytest.raises(ValueError, match=r"copy.xyz is in the sets one and two"):
-        open_sets(sets, heads=("Default",), open_files=open_files)
-
-
-def test_each_set_is_split_by_itself(open_files):
-    sets = [DataSet("a.xyz", "a"), DataSet("atoms.xyz", "atoms"), DataSet("b.xyz", "b")]
-    store = open_sets(sets, heads=("Default",), open_files=open_files)
-
-    def split_one(part):
-        return make_split(part, valid_fraction=0.2, seed=3)
-
-    split = split_sets(store, split_one)
-    assert store.set_of(split.valid).tolist() == [0, 0, 2]
-    assert np.array_equal(split.valid[:2], split_one(store.parts[0]).valid)
-    assert split.valid[2] == 12 + split_one(store.parts[2]).valid[0]
-    every = np.concatenate([split.train, split.valid])
-    assert sorted(every) == list(range(17))
-    assert {10, 11} <= set(split.train.tolist())  # isolated atoms give E0s
-    assert (np.diff(split.train) > 0).all()
-
-
-def test_a_set_that_cannot_be_split_is_named(open_files, tmp_path):
-    lone = store_of(tmp_path, [make_frame(70)], name="lone.xyz")
-    store = MixedStore(
-        [open_files("a.xyz"), lone],
-        names=["a", "lone"],
-        roles=[SetRole(), SetRole()],
-        heads=["Default"],
+def test_a_set_has_the_labels_of_all_data_unless_it_names_its_own():
+    default = LabelKeys(energy="E", forces="none", energy_unit="hartree")
+    assert DataSet("a", "a").label_keys(default) == default
+    own = DataSet(
+        "a",
+        "a",
+        energy_key="auto",
+        forces_key="F",
+        units={"energy": "kcal/mol", "length": "bohr"},
     )
-    with pytest.raises(ValueError, match=r"the set lone of data\.train: 1 frames"):
-        split_sets(store, lambda part: make_split(part, valid_fraction=0.2))
+    assert own.label_keys(default) == LabelKeys(
+        forces="F", energy_unit="kcal/mol", length_unit="bohr"
+    )
+
+
+def test_a_set_with_a_stress_or_virials_takes_neither_from_all_data():
+    of_virials, of_stress = LabelKeys(virials="W"), LabelKeys(stress="S")
+    assert DataSet("a", "a", energy_key="E").label_keys(of_virials).virials == "W"
+    assert DataSet("a", "a", virials_key="V").label_keys(of_stress) == LabelKeys(
+        virials="V"
+    )
+    assert DataSet("a", "a", stress_key="none").label_keys(of_virials) == LabelKeys(
+        stress="none"
+    )
+    with pytest.raises(ValueError, match="the stress is made from one of them"):
+        DataSet("a", "a", stress_key="S", virials_key="V").label_keys(LabelKeys())
+
+
+def test_all_frames_of_a_set_may_be_held_out_unless_it_says_otherwise():
+    first, second = read_sets("data.train", ["a", {"path": "b", "hold_out": False}])
+    assert (first.hold_out, second.hold_out) == (True, False)

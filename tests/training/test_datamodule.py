@@ -9,6 +9,7 @@ from small_crystals import R_MAX, datamodule_of, isolated_atom, make_frame, with
 
 from mace_train.elements import ElementTable
 from mace_train.training.datamodule import MACEDataModule
+from mace_train.training.parent_model import Parent
 
 
 def ready(tmp_path, frames, **options):
@@ -209,7 +210,7 @@ def test_probe_graphs_cover_the_elements(tmp_path):
 
 def test_a_parent_decides_on_elements_and_cutoff(tmp_path):
     datamodule = datamodule_of(tmp_path, [make_frame(i) for i in range(4)])
-    datamodule.use_parent(elements=ElementTable((1, 3, 8)), r_max=3.0)
+    datamodule.use_parent(Parent(ElementTable((1, 3, 8))), r_max=3.0)
     datamodule.setup()
     assert datamodule.data.elements.symbols == ("H", "Li", "O")
     batch = whole(next(iter(datamodule.train_dataloader())))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mace_train.training.ema import WeightAverage
+from mace_train.training.ema import WeightAverage, state_to_use
 
 
 def _model(frozen=False) -> nn.Module:
@@ -104,3 +104,14 @@ def test_a_share_on_the_device_is_as_good_as_a_number():
         averaged.update(one)
         averages.append(averaged.model_state()["0.weight"])
     assert torch.allclose(*averages, rtol=1e-6)
+
+
+def test_the_weights_to_use_are_the_averages_if_there_are_any():
+    model = _model()
+    assert state_to_use(model, None) is None
+    averaged = WeightAverage(decay=0.9).follow(model)
+    nn.init.constant_(model[0].weight, 5.0)
+    averaged.update()
+    state = state_to_use(model, averaged)
+    assert state.keys() == model.state_dict().keys()
+    assert state["0.weight"].item() not in (5.0, model[0].weight.item())

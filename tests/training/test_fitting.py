@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from pair_potential import Frames, make_frame, make_module, train
 
 from mace_train.training import fitting
@@ -29,7 +30,9 @@ def test_a_checkpoint_beyond_the_last_epoch_is_refused(tmp_path):
         train(make_module(), _frames(), tmp_path, max_epochs=2, checkpoint=last)
 
 
-def test_metrics_reach_the_loggers(tmp_path):
+def test_metrics_reach_the_loggers(tmp_path, monkeypatch):
+    # Lightning keeps the rank for the life of a process, in which other tests had others.
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
     log = CSVLogger(tmp_path / "log")
     settings = TrainerSettings(max_epochs=2, **CPU)
     fit(make_module(), _frames(), settings=settings, run_dir=tmp_path, loggers=[log])

@@ -58,8 +58,10 @@ def test_a_refusal_for_want_of_labels_tells_which_names_the_files_hold(tmp_path)
     atoms = without(make_frame(0), "energy")
     atoms.info["U0"] = -3.0
     frames = FrameSet.of_all(store_of(tmp_path, [atoms]))
-    with pytest.raises(ValueError, match=r"names in the files: .*\bU0 \(1\)"):
+    with pytest.raises(ValueError, match=r"names in the files: .*\bU0 \(1\)") as error:
         frames.require_labels({"energy": 1.0})
+    assert "names that look like the energy, and how to take them:" in str(error.value)
+    assert "U0 is in 1 frames: mace-train ... data.energy_key=U0" in str(error.value)
 
 
 def test_a_random_sample_is_the_same_for_a_seed_and_keeps_the_order(frames):

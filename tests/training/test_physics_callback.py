@@ -20,6 +20,7 @@ from mace_train.physics import conservation
 from mace_train.physics.potential import Potential
 from mace_train.training import physics_callback
 from mace_train.training.callbacks import CheckpointWriter
+from mace_train.training.checked_model import potential_of
 from mace_train.training.checkpoint_folder import StartingPoint
 from mace_train.training.fitting import fit
 from mace_train.training.history import History
@@ -192,10 +193,7 @@ def test_the_averaged_weights_are_checked_in_float64(tmp_path, monkeypatch):
     expected.load_state_dict(module.averaged.model_state())
     trained = small_model()
     trained.load_state_dict(module.model.state_dict())
-    energies = [
-        Potential(physics_callback.MACECalculator(model)).energy(atoms)
-        for model in (expected, trained)
-    ]
+    energies = [potential_of(model).energy(atoms) for model in (expected, trained)]
     assert Potential(seen[0]).energy(atoms) == energies[0]
     assert energies[0] != energies[1]
 

@@ -111,3 +111,15 @@ def test_heads_have_rows_of_their_own_in_results_and_table(tmp_path):
     assert [row["num_frames"] for row in results.values()] == [2, 1, 1]
     details = json.loads((tmp_path / "errors.json").read_text())
     assert details["valid/scan"]["worst_frames"][0]["source"] == "1.xyz"
+
+
+def test_what_else_is_told_stands_beside_the_splits(tmp_path):
+    store = store_of(tmp_path, [make_frame(0)])
+    evaluations = {"test": Evaluation(predict(store), store)}
+    extra = {"fine_tuning": {"before_after": {"sets": []}}}
+    results = write_evaluation(tmp_path, evaluations, figures=False, extra=extra)
+    assert list(results) == ["test", "fine_tuning"]
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert list(json.loads((tmp_path / "errors.json").read_text())) == ["test"]
+    with pytest.raises(ValueError, match=r"results.json already has test"):
+        write_evaluation(tmp_path, evaluations, figures=False, extra={"test": {}})

@@ -36,6 +36,9 @@ def test_every_head_needs_every_label_of_the_loss(parts):
     with pytest.raises(ValueError, match="head mine:") as error:
         require_labels(frames, ALL)
     assert "none of the 2 training frames has a label for stress" in str(error.value)
+    assert "in its sets alone, as in data.train='[{path: PATH, energy_key: NAME}]'" in str(
+        error.value
+    )
     assert "stress_weight 0 in its sets of data.train" in str(error.value)
 
 

@@ -87,3 +87,31 @@ def test_other_stages_go_on_from_the_state():
     assert (other.current, other.best) == (2, one.best)
     one.best.update(0.5, epoch=7)
     assert other.best.num_since == 1  # a copy
+
+
+def test_an_epoch_that_is_worse_than_the_start_is_not_the_best():
+    stages = _stages()
+    stages.must_beat(2.0, 20.0)
+    assert stages.none_beat_start
+    assert not stages.best.update(2.5, epoch=0)
+    assert stages.none_beat_start
+    assert stages.best.update(1.5, epoch=1)
+    assert not stages.none_beat_start
+
+
+def test_the_second_stage_has_a_start_of_its_own_also_after_a_resume():
+    stages = _stages(start_epoch=3)
+    stages.must_beat(2.0, 20.0)
+    again = _stages(start_epoch=3)
+    again.load_state_dict(stages.state_dict())
+    again.begin_stage_two()
+    assert not again.best.update(25.0, epoch=3)
+    assert again.best.update(15.0, epoch=4)
+
+
+def test_checkpoints_without_a_start_can_be_read():
+    stages = _stages()
+    state = stages.state_dict()
+    del state["start_losses"]
+    stages.load_state_dict(state)
+    assert not stages.none_beat_start

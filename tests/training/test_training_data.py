@@ -9,7 +9,6 @@ from mace_train.training.training_data import (
     SPLIT_NAMES,
     Parent,
     load_training_data,
-    num_cores,
 )
 
 
@@ -109,10 +108,13 @@ def test_an_element_that_is_only_validated_is_warned_of(tmp_path, log):
 def test_a_parent_decides_on_elements_and_statistics(tmp_path):
     frames = [make_frame(i) for i in range(4)]
     own = load(tmp_path, frames)
-    parent = Parent(ElementTable((1, 3, 8)), own.statistics)
+    parent = Parent(own.elements, own.statistics_by_head)
     data = load(tmp_path, frames, parent=parent)
-    assert data.elements == parent.elements
     assert data.statistics is own.statistics
+    more = Parent(ElementTable((1, 3, 8)))
+    assert load(tmp_path, frames, parent=more).elements == more.elements
+    fewer = Parent(more.elements, keeps_all=False)
+    assert load(tmp_path, frames, parent=fewer).elements == own.elements
     with pytest.raises(ValueError, match="the model of init_from does not know O"):
         load(tmp_path, frames, parent=Parent(ElementTable((3,))))
 
@@ -120,9 +122,9 @@ def test_a_parent_decides_on_elements_and_statistics(tmp_path):
 def test_settings_that_a_parent_overrules_are_named(tmp_path, log):
     frames = [make_frame(i) for i in range(4)]
     own = load(tmp_path, frames)
-    load(tmp_path, frames, parent=Parent(own.elements, own.statistics))
+    load(tmp_path, frames, parent=Parent(own.elements, own.statistics_by_head))
     assert "has no effect" not in log.text
-    load(tmp_path, frames, e0s="mp0", parent=Parent(own.elements, own.statistics))
+    load(tmp_path, frames, e0s="mp0", parent=Parent(own.elements, own.statistics_by_head))
     assert "data.e0s=mp0 has no effect: that of the model of init_from is kept" in log.text
 
 
@@ -145,7 +147,3 @@ def test_no_validation_is_allowed_and_said(tmp_path, log):
     data = load(tmp_path, [make_frame(i) for i in range(3)], valid_fraction=0.0)
     assert len(data.sets["valid"]) == 0
     assert "there are no validation frames" in log.text
-
-
-def test_there_is_at_least_one_core():
-    assert num_cores() >= 1
