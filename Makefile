@@ -7,7 +7,7 @@ DATA_DIR ?= ../shared/data
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(BIN)/mace-train: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,7 +32,7 @@ types: install  ## type check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: install  ## the tests (under 8 minutes on 2 cores)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-slow: install  ## the slow tests: several processes, whole runs, other e3nn versions
 	$(BIN)/python -m pytest -q -m slow

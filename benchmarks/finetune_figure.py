@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 _STYLES = {
     FROM_NOTHING: ("#777777", "s"),
     "full": ("#1f5fa8", "o"),
+    "full, lr 1e-2": ("#4da3e0", "o"),
     "replay": ("#c8553d", "^"),
-    "replay, lr 1e-3": ("#e0a030", "v"),
+    "replay, lr 1e-2": ("#e0a030", "v"),
     "lora": ("#3d8b5f", "D"),
     "freeze": ("#8e5ea2", "P"),
 }
@@ -56,7 +57,7 @@ def draw(path: Path, results: dict[str, Any]) -> None:
         for axes, panel in zip(grid, panels):
             _draw_panel(axes, *panel)
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6)
+        figure.legend(handles, labels, loc="outside lower center", ncols=7)
         figure.savefig(path)
 
 

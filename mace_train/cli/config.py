@@ -16,7 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mace_train.cli.checks import cross_check
 from mace_train.cli.composition import Composition, compose_unchecked
-from mace_train.cli.finetune_config import FINE_TUNING, innermost_reference, open_keys
+from mace_train.cli.finetune_config import (
+    FINE_TUNING,
+    innermost_reference,
+    open_keys,
+    unused_keys,
+)
 from mace_train.cli.problems import ConfigError, Problem, flatten
 from mace_train.cli.schema import check_group, root_schema
 from mace_train.cli.submit import RUN_HERE
@@ -81,6 +86,9 @@ def finish(config_name: str, composition: Composition) -> dict[str, Any]:
     ]
     clean = {k for k, v in flatten(converted) if v != MISSING and _is_right(k, wrong_keys)}
     problems += cross_check(config_name, converted, composition.choices, clean)
+    replay = converted.get("data", {}).get("replay")
+    given = composition.given_keys
+    problems += unused_keys(converted.get("finetune", {}), replay, given)
     if problems:
         raise ConfigError(problems, f"mace-{config_name}")
     keeps_architecture = bool(converted.get("init_from")) and not any(

@@ -39,7 +39,9 @@ def existing_files(values: Values) -> Iterator[Problem]:
         for one in path if isinstance(path, list) else [path]:
             is_named = isinstance(one, str) and not Path(one).is_file()
             if is_named and not (key == "checkpoint" and _is_committee(one)):
-                yield Problem(key, f"{one!r} is no file")
+                inside = Path(one) / RUN_MODEL
+                hint = f"; did you mean {key}={inside}?" if inside.is_file() else ""
+                yield Problem(key, f"{one!r} is no file{hint}")
     resume = values.get("resume")
     words = ("auto", "never")
     if isinstance(resume, str) and resume not in words and not Path(resume).is_file():

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from mace_train.cli.problems import Problem, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from mace_train.cli.checked import Values
 
 FINE_TUNING = "mace_train.finetuning.settings.FineTuning"
 
 RECIPE_KEYS = {
-    "lr": ("recipe.lr", "optim.lr"),
+    "lr": ("recipe.lr", "optim.lr", "stage_two.lr"),
     "ema_decay": ("recipe.ema_decay", "ema.decay"),
     "clip_norm": ("recipe.clip_norm", "optim.clip_norm"),
 }
@@ -33,6 +33,15 @@ WEIGHT_KEYS = {
     for name in ("energy", "forces", "stress")
 }
 """Weights of the loss, and the keys that they usually follow."""
+
+METHOD_KEYS = {
+    "trainable": "freeze",
+    "lora_rank": "lora",
+    "head": "replay",
+    "replay_labels": "replay",
+    "keep_parent_head": "replay",
+}
+"""Keys that belong to one method."""
 
 E0_WORDS = ("estimated", "isolated_atoms", "parent")
 
@@ -46,7 +55,8 @@ def open_keys(config: DictConfig, given: Collection[str]) -> list[str]:
     """
     left = [
         end
-        for name, (recipe_key, end) in RECIPE_KEYS.items()
+        for name, (recipe_key, *ends) in RECIPE_KEYS.items()
+        for end in ends
         if _text(config, end) == f"${{{recipe_key}}}"
         and _text(config, recipe_key).startswith("${finetune.recipes.")
         and _text(config, recipe_key).endswith(f".{name}}}")
@@ -55,6 +65,33 @@ def open_keys(config: DictConfig, given: Collection[str]) -> list[str]:
         key
         for key, recipe_key in WEIGHT_KEYS.items()
         if key not in given and recipe_key not in given
+    ]
+
+
+def unused_keys(
+    settings: Mapping[str, Any], replay: object, given: Collection[str]
+) -> list[Problem]:
+    """Keys that the user gave and that the method does not look at.
+
+    Args:
+        settings: The group ``finetune``.
+        replay: ``data.replay``.
+        given: Keys on the command line.
+    """
+    if settings.get("_target_") != FINE_TUNING:
+        return []
+    method = settings.get("method")
+    possible = {method} if method != "auto" else {"replay"} if replay else {"full", "lora"}
+    shown = f"finetune.method={method}" + (
+        ", which chooses full or lora" if method == "auto" and not replay else ""
+    )
+    return [
+        Problem(
+            f"finetune.{name}",
+            f"has no effect with {shown}: it belongs to finetune.method={its_method}",
+        )
+        for name, its_method in METHOD_KEYS.items()
+        if f"finetune.{name}" in given and its_method not in possible
     ]
 
 
@@ -89,8 +126,22 @@ def finetune_checks(values: Values) -> Iterator[Problem]:
                 cure = "add experiment=finetune, or leave it out"
                 yield Problem(key, f"has no effect without fine-tuning: {cure}")
         return
+    yield from _committee(values)
     yield from _replay(values)
     yield from _reference_energies(values)
+
+
+def _committee(values: Values) -> Iterator[Problem]:
+    """A job whose processes would each train all members."""
+    number, nodes = values.get("finetune.committee"), values.get("submit.nodes")
+    if not isinstance(number, int) or number == 1 or nodes is None:
+        return
+    tasks = values.get("submit.tasks_per_node")
+    tasks = values.get("submit.gpus_per_node") if tasks == "auto" else tasks
+    if nodes > 1 or (tasks or 1) > 1:
+        cure = "submit.nodes=1 submit.gpus_per_node=1, or submit a job for each seed"
+        what = "members are trained one after another by one process"
+        yield Problem("finetune.committee", f"{number} in a job of several: {what}: {cure}")
 
 
 def _replay(values: Values) -> Iterator[Problem]:

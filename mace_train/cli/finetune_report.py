@@ -130,7 +130,8 @@ def open_guard(config: dict[str, Any], folder: Path, start: Start) -> ComparedSe
             **common,
         )
     keys = data_sources(config["data"]).keys
-    return given_guard(spec, folder / "guard.extxyz", start.parent, keys=keys, **common)
+    common |= {"keys": keys, "known": start.known}
+    return given_guard(spec, folder / "guard.extxyz", start.parent, **common)
 
 
 def _structures(frames: FrameSet) -> list[Atoms]:

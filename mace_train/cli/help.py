@@ -36,6 +36,9 @@ Keys used most (key=value):
   resume                   auto | never | PATH of a checkpoint
   estimate                 true: print memory, largest batch and hours; train nothing
   init_from                model file or checkpoint whose weights are the start
+  finetune.method          with experiment=finetune: auto | full | freeze | lora | replay;
+                           finetune.e0s, .elements, .trainable, .committee, .parent_head
+  data.replay, .guard      frames of the old kind: to be learned further, or to watch
   data.train, .valid, .test        a file, a folder, a glob or a list [a.xyz,b.xyz], or sets
                            '[{{path: a.xyz, weight: 5}}, {{path: b.xyz, head: scan}}]'
   data.mixing              size: every frame once an epoch | even: as many of every set

@@ -73,7 +73,12 @@ def _of_head(model: MACE, head: str | None, path: str) -> MACE:
         raise ValueError(
             f"finetune.parent_head={head}: init_from={path} has no such head, but {heads}"
         )
-    return model if len(model.heads) == 1 else with_one_head(model, str(head))
+    if len(model.heads) == 1:
+        return model
+    logger.info(
+        "of the heads %s, training starts from %s; the others are left out", heads, head
+    )
+    return with_one_head(model, str(head))
 
 
 def parent_statistics(model: MACE, path: str) -> Statistics:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mace_train.cli.command import Interrupted
+from mace_train.cli.run_folder import RunFolder
 from mace_train.training.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ _COLUMNS = {
 
 def run_committee(
     config: dict[str, Any],
-    run: Callable[[dict[str, Any]], dict[str, Any]],
+    run: Callable[..., dict[str, Any]],
     *,
     num_ranks: int = 1,
 ) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def run_committee(
 
     Args:
         config: Of the run, with ``finetune.committee`` above 1.
-        run: Trains one model.
+        run: Trains one model; it is told when the committee ``began``, for the time limit.
         num_ranks: Processes that were asked for.
 
     Returns:
@@ -62,23 +65,42 @@ def run_committee(
             f"committee={number}: members hold out different frames, so that each would "
             "be tested on frames that others have learned. Give the test as data.test=FILE"
         )
+    whole = RunFolder(folder)
+    with whole.locked(), whole.logging():
+        results = _train_members(config, run, whole)
+        pattern = folder / "member-*" / "model.safetensors"
+        logger.info("committee of %d\n\n%s\n", number, _table(results))
+        logger.info("models: %s", pattern)
+        logger.info(
+            "next: MACECalculator('%s') in ASE, or mace-evaluate 'checkpoint=\"%s\"' "
+            "data.test=FILE; where the members disagree, they know nothing",
+            pattern,
+            pattern,
+        )
+        whole.write_status("finished")
+    return results
+
+
+def _train_members(
+    config: dict[str, Any], run: Callable[..., dict[str, Any]], whole: RunFolder
+) -> dict[str, Any]:
+    """Results of all members and their means; a job asks the status how it ended."""
     results: dict[str, Any] = {}
-    for member in range(number):
+    began = time.time()
+    whole.write_status("running")
+    for member in range(config["finetune"]["committee"]):
         name = f"member-{member}"
-        logger.info("committee: %s of %d", name, number)
-        results[name] = run(_member(config, member, folder / name))
+        logger.info("committee: %s of %d", name, config["finetune"]["committee"])
+        try:
+            results[name] = run(_member(config, member, whole.path / name), began=began)
+        except Interrupted as stop:
+            whole.write_status("interrupted", reason=f"{name}: {stop}")
+            raise
+        except Exception as error:
+            whole.write_status("failed", reason=f"{name}: {error}")
+            raise
     results["committee"] = _means(results)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    pattern = folder / "member-*" / "model.safetensors"
-    logger.info("committee of %d\n\n%s\n", number, _table(results))
-    logger.info("models: %s", pattern)
-    logger.info(
-        "next: MACECalculator('%s') in ASE, or mace-evaluate 'checkpoint=\"%s\"' "
-        "data.test=FILE; where the members disagree, they know nothing",
-        pattern,
-        pattern,
-    )
+    write_whole(whole.path / "results.json", json.dumps(results, indent=2) + "\n")
     return results
 
 

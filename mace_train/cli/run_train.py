@@ -57,11 +57,12 @@ logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def run(config: dict[str, Any], *, began: float | None = None) -> dict[str, dict[str, Any]]:
     """Train, write the model file and report.
 
     Args:
         config: Plain values with the keys of ``configs/train.yaml``.
+        began: When the run began, in seconds since 1970; None: now.
 
     Returns:
         What results.json holds: the eight numbers of each split that has frames; nothing on
@@ -74,6 +75,9 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         Interrupted: If the run was stopped; the message says how to go on.
     """
     if config["estimate"]:
+        number = config["finetune"].get("committee", 1)
+        if number > 1:
+            logger.info("the estimate is for one of the %d members", number)
         return estimate_run(config, *_data_and_model(config)[:2])
     folder = RunFolder(Path(config["run_dir"]))
     settings: TrainerSettings = construct(config["trainer"])
@@ -87,7 +91,7 @@ def run(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "trainer.devices=1"
         )
     end_with_launcher()
-    began = time.time()
+    began = began or time.time()
     with folder.locked(), folder.logging(), ending_told(folder), denormals_flushed():
         results = _run(config, folder, settings, began=began)
         folder.write_status("finished")
@@ -102,11 +106,11 @@ def _run(
     start = folder.find_start(config["resume"])
     datamodule, model, tuning = _data_and_model(config)
     metadata = _metadata(config, datamodule, num_ranks=settings.num_ranks)
+    if tuning is not None:
+        metadata["fine_tuning"] = tuning_record(config, tuning)
     changes = _changes_since(start, metadata, config, model=model)
     metadata["config_changes"] = changes
     metadata["start_step"] = 0 if start is None else start.step
-    if tuning is not None:
-        metadata["fine_tuning"] = tuning_record(config["init_from"], tuning)
     logger.info(
         "model: %d parameters, of which %d are trained, %d elements",
         model.num_parameters,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mace_train.data.label_reader import told_twice
-from mace_train.data.labels import KNOWN_KEYS, KeyCounts, LabelKeys
+from mace_train.data.labels import KNOWN_KEYS, KeyCounts, LabelKeys, Property
 from mace_train.data.look_alikes import COMMAND, commands
 from mace_train.data.problems import FrameError, Place, ProblemLog, TooManyRefusedError
 from mace_train.data.unit_evidence import UnitEvidence
@@ -95,7 +95,10 @@ class Census:
 
     def summary(self) -> str:
         """``energy 616/616, forces 616/616, stress 616/616``, and what was left out."""
-        parts = [f"{name} {self.labels[name]}/{self.num_frames}" for name in KNOWN_KEYS]
+        parts = [
+            f"{name} {self.labels[name]}/{self.num_frames}{self._key_of(name)}"
+            for name in KNOWN_KEYS
+        ]
         if self.num_isolated_atoms:
             parts.append(f"isolated atoms {self.num_isolated_atoms}")
         if self.keys.passed_over:
@@ -106,6 +109,11 @@ class Census:
         if self.problems.count:
             parts.append(f"refused {self.problems.count}")
         return ", ".join(parts)
+
+    def _key_of(self, name: Property) -> str:
+        """The key that gave a label, where it is not the label's own name."""
+        used = [key for key, count in self.keys.used[name].most_common() if count]
+        return f" ({', '.join(used)})" if used not in ([], [name]) else ""
 
     def names_found(self) -> str:
         """Keys and columns of the files, the most frequent first, for messages."""

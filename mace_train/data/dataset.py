@@ -30,7 +30,7 @@ class GraphDataset(Dataset[AtomicGraph]):
         indices: Places in the store; items follow this order.
         elements: The model's elements.
         r_max: Cutoff in Å.
-        dtype: Floating-point type of graphs and labels.
+        dtype: Floating-point type of graphs and labels; energies are in float64 always.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GraphDataset(Dataset[AtomicGraph]):
 def frame_labels(
     frame: Frame, *, place: int, dtype: torch.dtype, role: SetRole = ONLY_SET
 ) -> Labels:
-    """Reference values of one frame; absent ones are 0 with weight 0."""
+    """Reference values of one frame, energies in float64; absent ones are 0 of weight 0."""
     forces = np.zeros((frame.num_atoms, 3)) if frame.forces is None else frame.forces
     stress = np.zeros((3, 3)) if frame.stress is None else frame.stress
 
@@ -85,7 +85,7 @@ def frame_labels(
         return torch.tensor(values, dtype=dtype)
 
     return Labels(
-        energy=torch.tensor([frame.energy or 0.0], dtype=dtype),
+        energy=torch.tensor([frame.energy or 0.0], dtype=torch.float64),
         forces=torch.as_tensor(forces, dtype=dtype),
         stress=torch.as_tensor(stress, dtype=dtype).reshape(1, 3, 3),
         energy_weight=weight(frame.energy_weight * bool(role.energy_weight)),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from mace_train.data.splits import Split
 from mace_train.data.store import FrameStore
@@ -55,7 +56,9 @@ def write_split(path: Path, split: Split, store: FrameStore) -> None:
     temporary.replace(path)
 
 
-def read_split(path: Path, store: FrameStore) -> Split:
+def read_split(
+    path: Path, store: FrameStore, *, trained: Int[np.ndarray, " trained"] | None = None
+) -> Split:
     """Find the frames that a split file names.
 
     Frames of the store that it does not name are left out, with a warning in the result.
@@ -63,6 +66,7 @@ def read_split(path: Path, store: FrameStore) -> Split:
     Args:
         path: A file that `write_split` wrote.
         store: The frames.
+        trained: Places of frames that are trained on, whatever the file says of them.
 
     Raises:
         ValueError: If the file is no split, names frames that the data does not have, names
@@ -82,13 +86,22 @@ def read_split(path: Path, store: FrameStore) -> Split:
         raise ValueError(f"{path} names {(counts > 1).sum()} frames twice (first: {twice})")
     if len(train) == 0:
         raise ValueError(f"{path} has no training frames")
-    warnings = ()
-    if len(unique) < len(store):
-        missing = len(store) - len(unique)
-        warnings = (
-            f"{missing} of {len(store)} frames are in no subset of {path}: not used",
+    warnings = []
+    if trained is not None:
+        moved = np.isin(np.concatenate([valid, test]), trained).sum()
+        train = np.union1d(train, trained)
+        valid, test = np.setdiff1d(valid, trained), np.setdiff1d(test, trained)
+        if moved:
+            warnings.append(
+                f"{moved} frames that {path} has for validation or the test are trained "
+                "on: their sets have hold_out=false"
+            )
+    missing = len(store) - len(train) - len(valid) - len(test)
+    if missing:
+        warnings.append(
+            f"{missing} of {len(store)} frames are in no subset of {path}: not used"
         )
-    return Split(np.sort(train), np.sort(valid), np.sort(test), method, warnings)
+    return Split(np.sort(train), np.sort(valid), np.sort(test), method, tuple(warnings))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Domain:
 def energies_and_gradient(
     model: MACE, domain: Domain, hand_on: HandOn
 ) -> tuple[Float[Tensor, " owned"], Float[Tensor, "edges 3"]]:
-    """Energies of owned atoms, eV, and a gradient by the vectors of edges, eV/Å.
+    """Energies of owned atoms, eV (float64), and a gradient by the vectors of edges, eV/Å.
 
     The gradient is that of the energy of all domains, since gradients come back from the
     ghosts' owners. Of two edges between the same owned atoms, one carries it for both.
@@ -74,7 +74,7 @@ def energies_and_gradient(
         (by_pair,) = torch.autograd.grad(interaction.sum(), vectors)
     gradient = torch.zeros_like(domain.edge_vectors)
     gradient.index_copy_(0, tables.pair_edge, by_pair)
-    return (interaction + e0s).detach(), gradient
+    return (interaction.double() + e0s).detach(), gradient
 
 
 def _owned_energies(
@@ -109,7 +109,7 @@ def _owned_energies(
             residual = residual[:, :num_owned]
         features = product(message[:, :num_owned], residual, owned, backend=backend)
         readout_energies = readout_energies + readout(features[:1], head)
-    e0s = model.atomic_energies_fn(owned.element_index, head).to(readout_energies.dtype)
+    e0s = model.atomic_energies_fn(owned.element_index, head)
     return model.scale_shift(readout_energies, head), e0s
 
 

@@ -34,8 +34,8 @@ INPUTS = {
 """What a traced model is called with, in order."""
 
 OUTPUTS = {
-    "energy": "(graphs,), eV, with the atoms' own energies (E0s)",
-    "node_energies": "(nodes,), eV: each atom's share of the energy",
+    "energy": "(graphs,), eV, with the atoms' own energies (E0s), in float64",
+    "node_energies": "(nodes,), eV: each atom's share of the energy, in float64",
     "forces": "(nodes, 3), eV/Å",
     "stress": "(graphs, 3, 3), eV/Å^3, positive in tension; 0 where the cell has no volume",
 }

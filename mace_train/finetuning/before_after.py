@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mace_train.model.mace import MACE
     from mace_train.training.frame_set import FrameSet
 
-_SAME_ENERGY = 1e-6  # eV: E0s that differ by less are equal
+_SAME_ENERGY = 1e-4  # eV: E0s that differ by less are equal, as of a float32 file
 _ENERGY = "energy_per_atom_mae"
 
 

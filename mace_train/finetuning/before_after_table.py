@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _FORGOTTEN = 0.25
 """From this share of the mean force on, a change on the guard is called forgetting."""
 
+_WORSE = 1.01
+"""From this ratio of errors on, a model is called worse: below, they differ by chance."""
+
 _UNITS = {"energy_per_atom": "meV/atom", "forces": "meV/Å", "stress": "meV/Å³"}
 
 _PARENT, _AS_IT_CAME, _TUNED, _RATIO = (
@@ -104,7 +107,7 @@ def _no_gain(row: ComparedErrors, compared: BeforeAfter) -> list[str]:
     worse = []
     for quantity in QUANTITIES:
         key = f"{quantity}_mae"
-        if (row.ratio(key) or 0.0) > 1.0:
+        if (row.ratio(key) or 0.0) > _WORSE:
             numbers = f"{milli_text(row.before[key])} -> {milli_text(row.after[key])}"
             name = quantity.replace("_per_atom", "")
             worse.append(f"{name} {numbers} {_UNITS[quantity]}")

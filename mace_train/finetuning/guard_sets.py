@@ -9,19 +9,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from mace_train.data.cache import open_store
 from mace_train.data.labels import LabelKeys
 from mace_train.finetuning.compared import ComparedSet
 from mace_train.finetuning.guard_frames import find_guard
-from mace_train.finetuning.parent_labels import read_structures, write_parent_labels
-from mace_train.training.data_sets import read_sets
-from mace_train.training.frame_set import FrameSet, name_elements
+from mace_train.finetuning.parent_labels import write_parent_labels
+from mace_train.training.data_sets import DEFAULT_HEAD, DataSet, read_sets
+from mace_train.training.frame_set import LABEL_NAMES, FrameSet, name_elements
+from mace_train.training.joined_sets import open_sets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from mace_train.data.store import FrameStore
     from mace_train.elements import ElementTable
     from mace_train.finetuning.compared import Reference
     from mace_train.model.mace import MACE
@@ -87,6 +90,7 @@ def given_guard(
     elements: ElementTable,
     heads: Sequence[str],
     keys: LabelKeys,
+    known: ElementTable | None = None,
     parent_head: str | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
@@ -97,13 +101,14 @@ def given_guard(
     fine-tuned model does not know.
 
     Args:
-        spec: ``data.guard``: files of frames or shards; of sets, heads and weights say
-            nothing here.
+        spec: ``data.guard``: files of frames or shards, or sets with names and units of
+            their own; heads and weights of these say nothing here.
         path: Extended XYZ that the parent's labels are written to, if they are needed.
-        parent: As it came.
+        parent: As it came, perhaps without elements that were dropped.
         elements: Those of the fine-tuned model.
         heads: Heads of the fine-tuned model that are compared.
-        keys: Names and units of the labels.
+        keys: Names and units of the labels, where a set says nothing of them.
+        known: All elements that the parent came with; None: those it has.
         parent_head: Head of the parent; None: the only one.
         cache_dir: Folder of prepared shards; None: ``$XDG_CACHE_HOME/mace-train``.
         progress: Called with frames done and in all.
@@ -113,51 +118,56 @@ def given_guard(
             no frame is left to compare.
     """
     files = {"r_max": parent.r_max, "cache_dir": cache_dir}
-    paths = [
-        path
-        for one in read_sets("data.guard", spec)
-        for path in ([one.path] if isinstance(one.path, str) else one.path)
-    ]
-    store = open_store(paths, keys=keys, progress=progress, **files)
-    frames = FrameSet.of_all(store).without_isolated_atoms()
-    frames.require_elements(
-        parent.elements,
+
+    def open_one(one: DataSet) -> FrameStore:
+        own_keys = one.label_keys(keys)
+        return open_store(one.path, keys=own_keys, progress=progress, **files)
+
+    sets = [_without_role(one) for one in read_sets("data.guard", spec)]
+    store = open_sets(sets, heads=[DEFAULT_HEAD], open_one=open_one)
+    every = FrameSet.of_all(store).without_isolated_atoms()
+    every.require_elements(
+        known or parent.elements,
         who="the parent",
         where="data.guard",
         cure="Leave those frames out: they show nothing that the parent knew.",
     )
+    frames = _with_known_elements(every, elements)
     reference: Reference = "unknown"
-    origin = f"data.guard, {len(frames)} frames"
+    origin = f"data.guard, {len(every)} frames"
+    if len(frames) < len(every):
+        origin += f" ({len(every) - len(frames)} with other elements left out)"
     if not any(frames.label_counts.values()):
-        structures = read_structures(paths, **files)
         write_parent_labels(
-            path,
-            [structures[place] for place in frames.indices],
-            parent,
-            head=parent_head,
-            progress=progress,
+            path, _structures(frames), parent, head=parent_head, progress=progress
         )
-        frames = FrameSet.of_all(
-            open_store(path, keys=LabelKeys(are_checked=False), **files)
-        )
+        labelled = open_store(path, keys=LabelKeys(are_checked=False), **files)
+        frames = FrameSet.of_all(labelled)
         origin, reference = f"{origin}, the parent's labels", "parent"
-    whole = ComparedSet(_NAME, frames, tuple(heads), origin, reference)
-    return _with_known_elements(whole, elements)
+    return ComparedSet(_NAME, frames, tuple(heads), origin, reference)
 
 
-def _with_known_elements(guard: ComparedSet, elements: ElementTable) -> ComparedSet:
-    """The frames that the fine-tuned model can predict; how many others there were."""
-    frames = guard.frames
+def _without_role(one: DataSet) -> DataSet:
+    """The set with its files and labels, but without head and weights."""
+    weights = dict.fromkeys(("weight", *(f"{n}_weight" for n in LABEL_NAMES)), 1.0)
+    return replace(one, head=DEFAULT_HEAD, hold_out=True, **weights)
+
+
+def _with_known_elements(frames: FrameSet, elements: ElementTable) -> FrameSet:
+    """The frames that the fine-tuned model can predict."""
     unknown = frames.atomic_numbers - set(elements.atomic_numbers)
-    if not unknown:
-        return guard
     held = frames.with_elements(unknown)
     kept = frames.where(~np.isin(frames.indices, held.indices))
-    if not len(kept):
+    if len(held) and not len(kept):
         raise ValueError(
             f"every frame of data.guard holds {name_elements(unknown)}, which the "
             "fine-tuned model no longer knows: give other frames, or keep the elements "
             "with finetune.elements=all"
         )
-    told = f"{guard.origin} ({len(held)} with other elements left out)"
-    return replace(guard, frames=kept, origin=told)
+    return kept
+
+
+def _structures(frames: FrameSet) -> list[Atoms]:
+    """Frames without their labels."""
+    found = map(frames.store.frame, frames.indices.tolist())
+    return [Atoms(f.atomic_numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in found]

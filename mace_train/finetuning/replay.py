@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ReplayLabels = Literal["auto", "file", "parent"]
 OpenSet = Callable[[DataSet], "FrameStore"]
+Progress = Callable[[int, int | None], None]
+ShowProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
 _OWN_FORM = {
     "energy_key": "auto",
@@ -70,6 +73,7 @@ def replay_sets(
     parent: MACE,
     folder: Path,
     open_set: OpenSet,
+    show_progress: ShowProgress = lambda _: nullcontext(),
 ) -> list[SetConfig]:
     """Sets with the head of the parent, and labels for all of their frames.
 
@@ -81,6 +85,7 @@ def replay_sets(
         folder: For files with the parent's labels; one that is there already is used again
             if nothing has changed.
         open_set: Opens the frames of a set with its labels.
+        show_progress: Opens, for a piece of work by name, what is told of the frames done.
 
     Raises:
         ValueError: If a set has no frames, names another head, or structures cannot be
@@ -98,7 +103,9 @@ def replay_sets(
         config |= {"name": f"replay {one.name}", "hold_out": False}
         if labels == "parent" or (labels == "auto" and not _is_labelled(open_set(one))):
             path = folder / f"{number}.extxyz"
-            _write_labels(path, one, parent=parent, is_asked=labels == "parent")
+            with show_progress(f"labelling {one.name}") as progress:
+                why = labels == "parent"
+                _write_labels(path, one, parent=parent, is_asked=why, progress=progress)
             config |= {"path": str(path), **_OWN_FORM}
         sets.append(SetConfig(**config))
     return sets
@@ -116,7 +123,9 @@ def _is_labelled(store: FrameStore) -> bool:
     return bool(presence["energy"].all() and presence["forces"].all())
 
 
-def _write_labels(path: Path, one: DataSet, *, parent: MACE, is_asked: bool) -> None:
+def _write_labels(
+    path: Path, one: DataSet, *, parent: MACE, is_asked: bool, progress: Progress | None
+) -> None:
     """Let the parent label the structures of a set, if it has not done so before."""
     structures = read_structures(one.path, r_max=parent.r_max)
     digest = hashlib.sha256(json.dumps(parent.hyperparameters, sort_keys=True).encode())
@@ -132,7 +141,7 @@ def _write_labels(path: Path, one: DataSet, *, parent: MACE, is_asked: bool) -> 
         if path.is_file() and note.is_file() and note.read_text() == record:
             return
         note.unlink(missing_ok=True)
-        count = write_parent_labels(path, structures, parent)
+        count = write_parent_labels(path, structures, parent, progress=progress)
         write_whole(note, record)
     why = "finetune.replay_labels=parent" if is_asked else "not all have energy and forces"
     logger.info("replay: the parent labels %d frames of %s (%s)", count, one.name, why)

@@ -13,6 +13,7 @@ import numpy as np
 
 from mace_train.data.mixed_store import MixedStore
 from mace_train.finetuning.reference_energies import (
+    LARGE_OFFSET,
     ReferenceEnergies,
     find_reference_energies,
 )
@@ -25,6 +26,9 @@ from mace_train.transfer.low_rank import add_low_rank_updates
 from mace_train.transfer.trainable import num_trainable, set_trainable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mace_train.elements import ElementTable
     from mace_train.finetuning.settings import FineTuning, Method
     from mace_train.model.mace import MACE
     from mace_train.training.datamodule import MACEDataModule
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _E0_FRAMES = 1000
+_FRAMES_PER_ELEMENT = 10
+_REPLAYED_FRAMES = 200  # of each set
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Start:
         method: How.
         reason: Why this method.
         energies: E0s of the parent and of the model.
+        known: All elements of the parent, also those that are not kept.
     """
 
     parent: MACE
@@ -51,6 +58,7 @@ class Start:
     method: Method
     reason: str
     energies: ReferenceEnergies
+    known: ElementTable
 
     def untrained(self) -> MACE:
         """A plain model that predicts what training began with: the parent, new E0s."""
@@ -74,6 +82,8 @@ def make_start(
     *,
     has_replay: bool,
     seed: int,
+    loss_weights: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Start:
     """Make the model that is trained, and tell the data module of its E0s.
 
@@ -83,23 +93,31 @@ def make_start(
         settings: Of the fine-tuning.
         has_replay: Whether frames are replayed to the parent's head.
         seed: Of the low-rank updates.
+        loss_weights: Weight of ``energy``, ``forces`` and ``stress``; None: all count.
+        progress: Is told of the frames whose energies the parent has predicted.
 
     Raises:
-        ValueError: If the frames cannot be learned from, an element has no E0, or a block
-            to be trained does not exist.
+        ValueError: If the frames cannot be learned from, an element has no E0, energies of
+            replayed frames have another zero than the parent's, or a block to be trained
+            does not exist.
     """
     data = datamodule.data
     mine, valid = (user_frames(data.sets[name]) for name in ("train", "valid"))
-    check_user_frames(mine, valid, elements_known=parent.elements)
+    check_user_frames(
+        mine, valid, elements_known=parent.elements, loss_weights=loss_weights
+    )
     method, reason = settings.choose_method(num_frames=len(mine), has_replay=has_replay)
     logger.info("method of fine-tuning: %s (%s)", method, reason)
-    dropped = len(parent.elements) - len(data.elements)
+    known = parent.elements
+    dropped = len(known) - len(data.elements)
     if dropped:
         parent = keep_elements(parent, data.elements.atomic_numbers)
         logger.info("the model keeps %s", " ".join(data.elements.symbols))
         logger.info("and leaves out %d elements (finetune.elements=data)", dropped)
-    sample = mine.random_sample(_E0_FRAMES, seed=seed)
-    energies = find_reference_energies(parent, datamodule.graphs(sample), e0s=settings.e0s)
+    _require_parents_energies(parent, datamodule, seed=seed)
+    energies = _reference_energies(
+        parent, datamodule, mine, e0s=settings.e0s, seed=seed, progress=progress
+    )
     energies.tell()
     model = _model(parent, energies, settings, method=method, seed=seed)
     by_head = {
@@ -116,7 +134,7 @@ def make_start(
         )
     }
     datamodule.use_statistics(by_head)
-    return Start(parent, model, method, reason, energies)
+    return Start(parent, model, method, reason, energies, known)
 
 
 def user_frames(frames: FrameSet) -> FrameSet:
@@ -124,6 +142,73 @@ def user_frames(frames: FrameSet) -> FrameSet:
     if not isinstance(frames.store, MixedStore):
         return frames
     return frames.where(frames.store.head_of(frames.indices) == 0)
+
+
+def _reference_energies(
+    parent: MACE,
+    datamodule: MACEDataModule,
+    mine: FrameSet,
+    *,
+    e0s: str,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> ReferenceEnergies:
+    """E0s of the new model, from a sample with frames of every element."""
+    labelled = _with_energies_known(mine)
+    sample = labelled.random_sample(_E0_FRAMES, seed=seed)
+    places, counts = sample.indices, dict[int, int]()
+    for number in labelled.atomic_numbers:
+        holders = labelled.with_elements([number])
+        counts[number] = len(holders)
+        if np.isin(holders.indices, places).sum() < _FRAMES_PER_ELEMENT:
+            more = holders.random_sample(_FRAMES_PER_ELEMENT, seed=seed)
+            places = np.union1d(places, more.indices)
+    sample = FrameSet(mine.store, places)
+    graphs = datamodule.graphs(sample)
+    energies = find_reference_energies(parent, graphs, e0s=e0s, progress=progress)
+    by_element = [counts.get(number, 0) for number in parent.elements.atomic_numbers]
+    return replace(energies, num_frames=np.array(by_element))
+
+
+def _require_parents_energies(
+    parent: MACE, datamodule: MACEDataModule, *, seed: int
+) -> None:
+    """Refuse replayed frames whose energies are not those of the parent's head.
+
+    That head keeps the parent's E0s; with other ones it would unlearn its energies.
+    """
+    train = datamodule.data.sets["train"]
+    if not isinstance(train.store, MixedStore):
+        return
+    member = train.store.set_of(train.indices)
+    for number, role in enumerate(train.store.roles):
+        frames = _with_energies_known(train.where(member == number))
+        if role.head == 0 or role.energy_weight == 0 or not len(frames):
+            continue
+        sample = frames.random_sample(_REPLAYED_FRAMES, seed=seed)
+        found = find_reference_energies(parent, datamodule.graphs(sample), e0s="parent")
+        name = train.store.names[number]
+        differ = (
+            f"the energies of {name} differ from the parent's by "
+            f"{found.offset_before:.3g} eV/atom (rms of {len(sample)} frames)"
+        )
+        if found.is_other_reference:
+            raise ValueError(
+                f"{differ} and plainly have another zero (another code, functional or set "
+                "of pseudopotentials), but the parent's head goes on with the parent's "
+                "E0s: let the parent label these structures with "
+                "finetune.replay_labels=parent, or replay frames of its own training data"
+            )
+        if found.offset_before > LARGE_OFFSET:
+            logger.warning(
+                "%s: if they are not of the parent's level of theory, set "
+                "finetune.replay_labels=parent",
+                differ,
+            )
+
+
+def _with_energies_known(frames: FrameSet) -> FrameSet:
+    return frames.where(frames.store.label_presence["energy"][frames.indices])
 
 
 def _model(

@@ -13,11 +13,13 @@ import numpy as np
 from mace_train.data.frame import Frame
 from mace_train.data.mixed_store import MixedStore
 from mace_train.elements import ElementTable
-from mace_train.training.frame_set import FrameSet
+from mace_train.training.frame_set import LABEL_NAMES, FrameSet
+from mace_train.training.required_labels import weighted_frames
 
 logger = logging.getLogger(__name__)
 
 _FEWEST = 5
+_FEW_VALID = 5
 _SAME = 1e-6  # Å
 
 _RATTLE = (
@@ -57,13 +59,42 @@ def check_user_frames(
         )
     _require_some(train, valid)
     _require_differences(train, valid)
+    if 0 < len(valid) < _FEW_VALID:
+        logger.warning(
+            "%d validation frames decide which epoch is the best: with so few, chance "
+            "does. Give more with data.valid_fraction=0.2, or frames of their own: "
+            "data.valid=FILE",
+            len(valid),
+        )
+    if not len(valid):
+        logger.warning(
+            "without validation frames nothing tells whether the model is better than the "
+            "parent: give data.valid=FILE, or data.valid_fraction=0.1"
+        )
     if loss_weights is None or loss_weights.get("stress", 0) > 0:
         _require_volumes(train, valid)
 
 
 def absent_labels(train: FrameSet) -> set[str]:
-    """Which of ``energy``, ``forces`` and ``stress`` no training frame has."""
-    return {name for name, count in train.label_counts.items() if count == 0}
+    """Which of ``energy``, ``forces`` and ``stress`` no training frame has.
+
+    Frames of a set that gives a label no weight are as if they did not have it.
+    """
+    return {
+        name for name in LABEL_NAMES if not weighted_frames(train, name).label_counts[name]
+    }
+
+
+def absent_labels_by_head(train: FrameSet) -> dict[str, set[str]]:
+    """The same for the frames of each head, where there are several."""
+    store = train.store
+    if not isinstance(store, MixedStore) or len(store.heads) == 1:
+        return {}
+    heads = store.head_of(train.indices)
+    return {
+        name: absent_labels(train.where(heads == place))
+        for place, name in enumerate(store.heads)
+    }
 
 
 def _require_some(train: FrameSet, valid: FrameSet) -> None:
@@ -101,9 +132,14 @@ def _is_same(first: Frame, second: Frame) -> bool:
     return (
         np.array_equal(first.atomic_numbers, second.atomic_numbers)
         and np.array_equal(first.pbc, second.pbc)
-        and float(np.abs(first.positions - second.positions).max()) <= _SAME
+        and float(np.abs(_centred(first) - _centred(second)).max()) <= _SAME
         and float(np.abs(first.cell - second.cell).max()) <= _SAME
     )
+
+
+def _centred(frame: Frame) -> np.ndarray:
+    """Positions from their mean: a structure is the same wherever it is."""
+    return frame.positions - frame.positions.mean(axis=0)
 
 
 def _require_volumes(train: FrameSet, valid: FrameSet) -> None:

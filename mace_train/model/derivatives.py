@@ -26,9 +26,10 @@ class Prediction:
     """What a model says of a graph. Derivatives that were not asked for are None.
 
     Attributes:
-        energy: eV, with the E0s.
-        node_energies: Each atom's share of ``energy``, eV.
-        interaction_energy: eV, without the E0s.
+        energy: eV, with the E0s; in float64 whatever the model's dtype, since E0s of a
+            thousand eV leave float32 no digits for what atoms say to each other.
+        node_energies: Each atom's share of ``energy``, eV, in float64 as well.
+        interaction_energy: eV, without the E0s, in the model's dtype.
         node_features: Descriptors: the features of all layers in turn, each in e3nn's
             order.
         forces: -dE/dpositions, eV/Å.

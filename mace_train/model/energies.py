@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 class AtomicEnergies(nn.Module):
     """E0s: the energy of an isolated atom of each element, for each head.
+
+    They stay in float64, whatever dtype the model is brought to.
 
     Args:
         atomic_energies: eV, one list of elements for each head.
@@ -23,10 +25,19 @@ class AtomicEnergies(nn.Module):
         values = torch.tensor(atomic_energies, dtype=torch.float64)
         self.register_buffer("atomic_energies", values)
 
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> AtomicEnergies:
+        """What ``to`` and its like call: the device may change, the digits may not."""
+        exact = self.atomic_energies
+        super()._apply(fn, recurse)
+        self.atomic_energies = exact.to(self.atomic_energies.device)
+        return self
+
     def forward(
         self, element_index: Int[Tensor, " nodes"], head: Int[Tensor, " nodes"]
     ) -> Float[Tensor, " nodes"]:
-        """The E0 of each atom, eV."""
+        """The E0 of each atom, eV, in float64."""
         return self.atomic_energies[head, element_index]
 
 

@@ -274,14 +274,14 @@ class MACE(nn.Module):
             descriptors.append(layout.to_e3nn(features))
 
         interaction_energies = self.scale_shift(readout_energies, head)
-        e0s = self.atomic_energies_fn(element, head).to(interaction_energies.dtype)
+        e0s = self.atomic_energies_fn(element, head)
         interaction_energy = sum_over_atoms(
             interaction_energies, graph.graph_index, graph.num_graphs
         )
         return Prediction(
-            energy=interaction_energy
+            energy=interaction_energy.double()
             + sum_over_atoms(e0s, graph.graph_index, graph.num_graphs),
-            node_energies=interaction_energies + e0s,
+            node_energies=interaction_energies.double() + e0s,
             interaction_energy=interaction_energy,
             node_features=torch.cat(descriptors, dim=1),
         )

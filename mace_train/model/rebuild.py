@@ -15,6 +15,7 @@ from mace_train.model.irreps import Layout
 from mace_train.model.mace import MACE
 
 _SHOWN = 3
+_EXACT = "atomic_energies_fn."  # in float64 beside weights of any dtype
 
 
 def rebuild_model(
@@ -47,7 +48,11 @@ def rebuild_model(
             raise ValueError(
                 f"its architecture is not one of this version of mace-train: {error}"
             ) from error
-    types = [tensor.dtype for tensor in state.values() if tensor.is_floating_point()]
+    types = [
+        tensor.dtype
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not name.startswith(_EXACT)
+    ]
     model.to(dtype or next(iter(types), torch.float64))
     load_weights(model, state)
     return model.eval()

@@ -88,3 +88,16 @@ def _of_known_elements(statistics: Statistics) -> Statistics:
         atomic_numbers=tuple(numbers),
         atom_counts=statistics.atom_counts[known],
     )
+
+
+def warn_of_files_in_both(train: FrameStore, own: FrameStore, *, name: str) -> None:
+    """Say which files are trained on and held out too."""
+    trained = set(train.checksums.values())
+    both = [file for file, sha256 in own.checksums.items() if sha256 in trained]
+    if both:
+        logger.warning(
+            "%s is in data.train and in data.%s: errors on frames that were trained on "
+            "tell nothing of others",
+            ", ".join(both),
+            name,
+        )

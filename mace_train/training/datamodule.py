@@ -203,10 +203,14 @@ class MACEDataModule(LightningDataModule):
     def check_labels(self, loss_weights: Mapping[str, float]) -> None:
         """Refuse a loss with a weighted term that no training frame has a label for.
 
+        Heads trained from the beginning need labels each; in fine-tuning, frames to replay
+        may have others than the user's.
+
         Raises:
             ValueError: Names the label and the override that drops its term.
         """
-        require_labels(self.data.sets["train"], loss_weights)
+        of_each = self._parent is None
+        require_labels(self.data.sets["train"], loss_weights, of_each_head=of_each)
 
     def write_split(self, run_dir: Path) -> None:
         """Write the ids of the split to ``run_dir/split.json``, for ``data.split_file``."""

@@ -7,7 +7,7 @@ an atom has is the same for all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,13 +57,9 @@ def compute_head_statistics(
         return {head: only}
     assert isinstance(store, MixedStore), "several heads come from several sets"
     statistics: dict[str, Statistics] = {}
+    require_trained_heads(store, indices, list(e0s))
     for number, (head, source) in enumerate(e0s.items()):
         own, places = store.of_head(number, indices)
-        if not len(FrameSet(own, places).without_isolated_atoms()):
-            raise ValueError(
-                f"no frame of the head {head} is left to train on: its sets in data.train "
-                "hold isolated atoms only, or data.split_file names none of their frames"
-            )
         met = FrameSet(own, places).atomic_numbers
         known = set(elements.atomic_numbers) & (met | _elements_of(source))
         logger.info("head %s: E0s of %s", head, name_elements(known))
@@ -74,6 +70,30 @@ def compute_head_statistics(
             raise ValueError(f"head {head}: {error}") from error
         statistics[head] = _widened(found, elements)
     return statistics
+
+
+def require_trained_heads(
+    store: FrameStore, indices: Int[np.ndarray, " frames"], heads: Sequence[str]
+) -> None:
+    """Refuse a head without any training frames; one head alone has them all.
+
+    Args:
+        store: The frames of all heads.
+        indices: Training frames.
+        heads: Names, in the model's order.
+
+    Raises:
+        ValueError: Names the head.
+    """
+    if not isinstance(store, MixedStore):
+        return
+    trained = store.head_of(FrameSet(store, indices).without_isolated_atoms().indices)
+    for number, head in enumerate(heads if len(heads) > 1 else ()):
+        if not (trained == number).any():
+            raise ValueError(
+                f"no frame of the head {head} is left to train on: its sets in data.train "
+                "hold isolated atoms only, or data.split_file names none of their frames"
+            )
 
 
 def mean_neighbors(statistics: Mapping[str, Statistics]) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int
 
 from mace_train.data.mixed_store import ONLY_SET, MixedStore
 from mace_train.data.splits import Split
@@ -71,6 +72,20 @@ def _open_named(
             f"'[{{path: {one.path}, energy_key: NAME, units: {{energy: eV, length: "
             "angstrom}}]'"
         ) from error
+
+
+def trained_places(
+    store: FrameStore, hold_out: Sequence[bool]
+) -> Int[np.ndarray, " trained"]:
+    """Places of all frames of the sets that may not be split: they are trained on.
+
+    Args:
+        store: What `open_sets` gave.
+        hold_out: For each set, whether it may be split.
+    """
+    if not isinstance(store, MixedStore):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(~np.repeat(hold_out, store.set_sizes))
 
 
 def split_sets(

@@ -96,7 +96,7 @@ class Loss(ABC):
         sums = [nothing] * 3
         if self.energy_weight:
             num_atoms = count_atoms(graph).clamp(min=1)
-            # Energies may be in float64 beside a float32 model: total energies of 1e6 eV
+            # Energies are in float64 beside a float32 model: total energies of 1e6 eV
             # differ by far less than float32 tells.
             error = ((prediction.energy - labels.energy) / num_atoms).to(nothing.dtype)
             penalty = self.penalty(error, labels.energy_weight)

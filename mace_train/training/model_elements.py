@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_CURE = (
+    "Leave these frames out, or start from a model that knows these elements, or train "
+    "from the beginning, without init_from."
+)
+
 
 def choose_elements(
     chosen: Literal["auto", "mp0"] | Sequence[int | str],
@@ -42,7 +47,7 @@ def choose_elements(
     who, cure = "data.elements", "Name them all in data.elements, or set it to mp0."
     if of_parent is not None:
         elements = of_parent
-        who, cure = "the model of init_from", "Start from a model that knows them."
+        who, cure = "the model of init_from", _CURE
     elif chosen == "mp0":
         elements = ElementTable(MP0_ATOMIC_NUMBERS)
         cure = "Name all elements in data.elements."

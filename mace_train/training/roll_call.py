@@ -27,6 +27,7 @@ UNCOMPARED_KEYS = (
     "config.data.cache_dir", "config.submit.", "statistics.", "git_commit",
     "hyperparameters.atomic_energies", "hyperparameters.avg_num_neighbors",
     "hyperparameters.scale", "hyperparameters.shift",
+    "fine_tuning.reference_energies.",
 )  # fmt: skip
 """What may differ between ranks: a folder of the node; what follows from the data, whose
 checksums are compared and whose last digits depend on the processor; what git was too slow

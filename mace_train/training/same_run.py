@@ -38,8 +38,8 @@ def require_same_run(
 
     Args:
         saved: Metadata of the checkpoint: ``config``, ``data_checksums``,
-            ``valid_checksums``, ``split_checksum``, ``global_batch_size`` as far as they
-            are known; what is missing on one side is not compared.
+            ``valid_checksums``, ``split_checksum``, ``global_batch_size``, ``fine_tuning``
+            as far as they are known; what is missing on one side is not compared.
         current: The same of the run to go on.
         path: How to call the checkpoint.
 
@@ -57,6 +57,7 @@ def require_same_run(
         *_other_split(saved, current),
         *_other_heads(before.get("data.train"), now.get("data.train")),
         *_other_batch(saved, current),
+        *_other_tuning(saved.get("fine_tuning"), current.get("fine_tuning")),
     ]
     found += [
         f"{key} is {shown(before[key])} in the checkpoint and {shown(now[key])} now: set "
@@ -159,6 +160,26 @@ def _heads(sets: Any) -> list[str]:
     named = any(isinstance(item, dict) for item in items)
     heads = [item.get("head") if isinstance(item, dict) else None for item in items]
     return [head or "Default" for head in heads] if named else []
+
+
+def _other_tuning(
+    saved: Mapping[str, Any] | None, current: Mapping[str, Any] | None
+) -> list[str]:
+    """What is said if the parent is another model, or other weights would move."""
+    old, new, found = saved or {}, current or {}, []
+    key = "parent_sha256"
+    if key in old and key in new and old[key] != new[key]:
+        found.append(
+            f"init_from={new['parent']} holds another model now (sha256 {new[key][:12]}, "
+            f"not {old[key][:12]}) than the one that the run began with"
+        )
+    for key in ("method", "trainable", "lora_rank"):
+        if key in old and old[key] != new.get(key):
+            found.append(
+                f"finetune.{key} is {shown(old[key])} in the checkpoint and "
+                f"{shown(new.get(key))} now: set finetune.{key}={word(old[key])}"
+            )
+    return found
 
 
 def _other_batch(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:

@@ -38,12 +38,14 @@ class StartLoss(lightning.Callback):
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
         if is_begun or not loader:
             return
-        first = pl_module.loss
-        second = stages.stage_two.loss(first)
-        losses = [start_loss(pl_module, loader, loss) for loss in (first, second)]
-        if all(map(math.isfinite, losses)):
-            stages.must_beat(*losses)
-            logger.info("validation loss before the first step: %.6g", losses[0])
+        first = start_loss(pl_module, loader, pl_module.loss)
+        second = math.inf
+        if stages.stage_two.start_epoch is not None:
+            loss = stages.stage_two.loss(pl_module.loss)
+            second = start_loss(pl_module, loader, loss)
+        if math.isfinite(first):
+            stages.must_beat(first, second)
+            logger.info("validation loss before the first step: %.6g", first)
         else:
             logger.warning("the validation loss before the first step is not finite")
 

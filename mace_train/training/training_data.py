@@ -32,10 +32,19 @@ from mace_train.training.data_sets import (
     e0s_by_head,
     require_known_heads,
 )
-from mace_train.training.data_summary import log_frames, log_labels, log_statistics
+from mace_train.training.data_summary import (
+    log_frames,
+    log_labels,
+    log_statistics,
+    warn_of_files_in_both,
+)
 from mace_train.training.frame_set import FrameSet
-from mace_train.training.head_statistics import compute_head_statistics, mean_neighbors
-from mace_train.training.joined_sets import open_sets, split_sets
+from mace_train.training.head_statistics import (
+    compute_head_statistics,
+    mean_neighbors,
+    require_trained_heads,
+)
+from mace_train.training.joined_sets import open_sets, split_sets, trained_places
 from mace_train.training.model_elements import choose_elements
 from mace_train.training.parent_model import Parent
 
@@ -138,8 +147,10 @@ class DataSources:
 
     def share_out(self, store: FrameStore) -> Split:
         """Split the frames of ``data.train``; a set with files of its own takes none."""
+        hold_out = [one.hold_out for one in self.train]
         if self.split_file is not None:
-            split = read_split(self.split_file, store)
+            trained = trained_places(store, hold_out)
+            split = read_split(self.split_file, store, trained=trained)
             for warning in split.warnings:
                 logger.warning("%s", warning)
             self._warn_of_unused_subsets(split)
@@ -153,7 +164,6 @@ class DataSources:
             seed=self.seed,
         )
         if isinstance(store, MixedStore):
-            hold_out = [one.hold_out for one in self.train]
             return split_sets(store, split_one, hold_out=hold_out)
         return split_one(store)
 
@@ -178,7 +188,8 @@ class DataSources:
         for key, (value, default) in ignored.items():
             if value != default:
                 logger.warning(
-                    "%s=%s has no effect: that of the model of init_from is kept",
+                    "%s=%s has no effect: that of the model of init_from is kept (see "
+                    "finetune.elements and finetune.e0s for a fine-tuning)",
                     key,
                     value,
                 )
@@ -237,8 +248,8 @@ def load_training_data(
         parent: The model that training starts from, if any.
 
     Raises:
-        ValueError: If no frame is left to train on, or a set holds an element that is not
-            among the model's.
+        ValueError: If no frame is left to train on, or none of a head, or a set holds an
+            element that is not among the model's.
     """
     if parent is not None:
         sources.warn_of_settings_of(parent)
@@ -253,6 +264,7 @@ def load_training_data(
             frames = FrameSet(store, getattr(split, name))
         else:
             frames = FrameSet.of_all(own)
+            warn_of_files_in_both(store, own, name=name)
         sets[name] = frames.without_isolated_atoms()
     log_frames(sets, num_isolated=int(store.isolated.sum()))
     if not len(sets["train"]):
@@ -261,6 +273,7 @@ def load_training_data(
             f"{len(sets['valid'])} validate, {len(sets['test'])} are the test, and "
             "isolated atoms only give E0s"
         )
+    require_trained_heads(store, split.train, sources.heads)
     elements = choose_elements(
         sources.elements, store, sets, of_parent=parent and parent.elements
     )

@@ -1,6 +1,8 @@
 """Whole fine-tunings, from the command's config to its files."""
 
 import json
+import lzma
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,7 +208,9 @@ def test_terms_without_labels_are_left_out(words, tmp_path, caplog):
 
 def test_auto_sets_what_belongs_to_the_method_it_chooses(words, tmp_path, caplog):
     tune(words, "trainer.max_epochs=1", "optim.clip_norm=4.0")
-    assert "method of fine-tuning: lora (9 training frames are fewer than 50" in caplog.text
+    assert (
+        "method of fine-tuning: lora (9 training frames are fewer than 1000" in caplog.text
+    )
     assert "optim.lr=0.01, ema.decay=0.99" in caplog.text
     checkpoint = torch.load(
         tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True
@@ -229,7 +233,7 @@ def test_a_guard_of_ones_own_is_used(words, tmp_path):
 
 def test_heads_of_the_parent_are_listed_where_one_must_be_chosen(words, tmp_path):
     path = tmp_path / "two.safetensors"
-    save_model(path, small_model((3, 8), heads=("pbe", "scan")), metadata={})
+    save_model(path, small_model((3, 8), heads=("pbe", "scan"), seed=3), metadata={})
     with pytest.raises(ValueError, match=r"heads pbe, scan.*finetune\.parent_head=pbe"):
         tune(words, f"init_from={path}")
     with pytest.raises(ValueError, match=r"parent_head=r2scan: .* no such head, but pbe"):
@@ -272,3 +276,146 @@ def test_isolated_atoms_give_the_energies_of_the_elements(words, tmp_path):
     model = load_model(tmp_path / "run" / "model.safetensors")
     e0s = model.atomic_energies_fn.atomic_energies[0].numpy()
     np.testing.assert_allclose(e0s[[1, 2]], [-2.0, -3.0])
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_an_official_file_is_a_parent_too(words, tmp_path, method):
+    packed = Path(__file__).parents[1] / "reference" / "mp0_small.model.xz"
+    official = tmp_path / "official.model"
+    official.write_bytes(lzma.decompress(packed.read_bytes()))
+    frames = [shifted(make_frame(i, symbols=("Li",))) for i in range(6)]
+    path = write_frames(tmp_path / "lithium.xyz", frames)
+    results = tune(
+        words,
+        f"init_from={official}",
+        f"data.train={path}",
+        f"finetune.method={method}",
+        "finetune.elements=data",
+        "finetune.guard_frames=5",
+        "trainer.max_epochs=1",
+        "optim.lr=1e-12",
+        "ema.decay=null",
+    )
+    model = load_model(tmp_path / "run" / "model.safetensors", dtype="float64")
+    parent = load_model(official, dtype="float64")
+    assert model.elements.symbols == ("Li",)
+    one, two = make_frame(40, symbols=("Li",)), make_frame(40, symbols=("Li",))
+    one.calc, two.calc = MACECalculator(model), MACECalculator(parent)
+    np.testing.assert_allclose(one.get_forces(), two.get_forces(), atol=1e-7)
+    (guard,) = [
+        row
+        for row in results["fine_tuning"]["before_after"]["sets"]
+        if row["set"] == "guard"
+    ]
+    assert "built of the parent's elements" in guard["origin"]
+
+
+def replayed(tmp_path, frames):
+    return f"data.replay={write_frames(tmp_path / 'replay.xyz', frames)}"
+
+
+def rows_by_head(results):
+    rows = results["fine_tuning"]["before_after"]["sets"]
+    return {(row["set"], row["head"]): row for row in rows}
+
+
+def test_a_split_file_of_the_users_frames_leaves_replayed_ones_in_training(
+    words, tmp_path, caplog
+):
+    tune(words, f"run_dir={tmp_path / 'first'}", "trainer.max_epochs=1")
+    split = tmp_path / "first" / "split.json"
+    replay = replayed(tmp_path, [make_frame(30 + i, symbols=("Li", "F")) for i in range(5)])
+    caplog.clear()
+    tune(words, replay, f"data.split_file={split}", "trainer.max_epochs=1")
+    assert "in no subset" not in caplog.text
+    written = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert written["num_frames"] == {"train": 9 + 5, "valid": 3, "test": 0}
+    assert [["replay.xyz", k] in written["train"] for k in range(5)] == [True] * 5
+
+
+def test_replayed_molecules_need_no_stress_beside_crystals(words, tmp_path, caplog):
+    frames = [make_frame(30 + i, symbols=("Li", "F"), molecule=True) for i in range(5)]
+    replay = replayed(tmp_path, frames)
+    words += ["finetune.replay_labels=parent", "trainer.max_epochs=1"]
+    results = tune(words, replay, "loss.stress_weight=10")
+    assert "no frame of the head Default has a label for stress" in caplog.text
+    assert "stress_weight: 10" in (tmp_path / "run" / "config.yaml").read_text()
+    assert results["valid"]["stress_rmse"] > 0
+
+
+def test_replayed_crystals_keep_their_stress_beside_molecules(words, tmp_path, caplog):
+    frames = [shifted(make_frame(i, molecule=True)) for i in range(10)]
+    path = write_frames(tmp_path / "molecules.xyz", frames)
+    replay = replayed(tmp_path, [make_frame(30 + i) for i in range(5)])
+    results = tune(words, f"data.train={path}", replay, "trainer.max_epochs=1")
+    assert "no frame of the head finetuned has a label for stress" in caplog.text
+    assert "loss.stress_weight=0" not in caplog.text
+    config = compose("train", words)
+    weight = config["loss"]["stress_weight"]
+    assert weight > 0
+    assert f"stress_weight: {weight}" in (tmp_path / "run" / "config.yaml").read_text()
+    assert results["valid"]["stress_rmse"] is None
+
+
+def test_frames_to_replay_without_any_label_are_refused_if_they_are_to_have_some(
+    words, tmp_path
+):
+    frames = [make_frame(30 + i) for i in range(5)]
+    for atoms in frames:
+        without(atoms, "energy", "forces", "stress")
+    with pytest.raises(ValueError, match=r"head Default: none of its 5 training frames"):
+        tune(words, replayed(tmp_path, frames), "finetune.replay_labels=file")
+
+
+def test_sets_of_the_guard_name_their_labels_and_may_hold_dropped_elements(words, tmp_path):
+    frames = [make_frame(60 + i) for i in range(3)]
+    frames += [make_frame(70, symbols=("Li", "F"))]
+    for atoms in frames:
+        atoms.info["mine"] = atoms.info.pop("energy")
+        atoms.arrays["theirs"] = atoms.arrays.pop("forces")
+    path = write_frames(tmp_path / "guard.xyz", frames)
+    guard = f"[{{path: {path}, energy_key: mine, forces_key: theirs}}]"
+    results = tune(
+        words, f"data.guard={guard}", "finetune.elements=data", "trainer.max_epochs=1"
+    )
+    row = rows_by_head(results)["guard", "Default"]
+    assert row["origin"] == "data.guard, 4 frames (1 with other elements left out)"
+    assert row["before"]["num_frames"] == 3
+    assert row["before"]["forces_rmse"] > 1e-3
+    foreign = write_frames(tmp_path / "foreign.xyz", [make_frame(80, symbols=("Li", "S"))])
+    with pytest.raises(ValueError, match=r"parent does not know S,.* It knows H Li O F"):
+        tune(
+            words,
+            f"data.guard={foreign}",
+            "finetune.elements=data",
+            f"run_dir={tmp_path / 'other'}",
+        )
+
+
+def test_forces_under_an_unknown_name_are_not_left_out_in_silence(words, tmp_path):
+    frames = [shifted(make_frame(i)) for i in range(8)]
+    for atoms in frames:
+        atoms.arrays["gaussian_forces"] = atoms.arrays.pop("forces")
+    path = write_frames(tmp_path / "renamed.xyz", frames)
+    with pytest.raises(ValueError, match=r"data\.forces_key=gaussian_forces"):
+        tune(words, f"data.train={path}")
+
+
+def test_files_without_any_known_label_are_refused_with_their_names(words, tmp_path):
+    frames = [without(make_frame(i), "energy", "forces", "stress") for i in range(8)]
+    for atoms in frames:
+        atoms.info["Etot_PBE"] = -1.0
+    path = write_frames(tmp_path / "unlabelled.xyz", frames)
+    with pytest.raises(ValueError, match="Etot_PBE"):
+        tune(words, f"data.train={path}")
+
+
+def test_a_head_that_the_model_will_not_have_is_refused_with_those_it_has(words, mine):
+    with pytest.raises(ValueError, match=r"names the head foo, .* one head, Default"):
+        tune(words, f"data.train=[{{path: {mine}, head: foo}}]")
+    tune(words, f"data.train=[{{path: {mine}, head: Default}}]", "trainer.max_epochs=1")
+
+
+def test_a_file_that_is_trained_on_and_validates_is_told(words, mine, caplog):
+    tune(words, f"data.valid={mine}", "trainer.max_epochs=1")
+    assert "mine.xyz is in data.train and in data.valid" in caplog.text

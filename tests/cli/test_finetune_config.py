@@ -29,8 +29,9 @@ def test_learning_rate_average_and_clipping_are_those_of_the_method(
     found = config["optim"]["lr"], config["ema"]["decay"], config["optim"]["clip_norm"]
     assert found == RECIPES[method]
     assert config["optim"]["weight_decay"] == 0
-    assert config["finetune"]["open_keys"][:3] == [
+    assert config["finetune"]["open_keys"][:4] == [
         "optim.lr",
+        "stage_two.lr",
         "ema.decay",
         "optim.clip_norm",
     ]
@@ -39,18 +40,17 @@ def test_learning_rate_average_and_clipping_are_those_of_the_method(
 @pytest.mark.parametrize(
     ("word", "closed"),
     [
-        ("recipe.lr=0.5", "optim.lr"),
-        ("optim.lr=0.5", "optim.lr"),
-        ("ema.decay=null", "ema.decay"),
-        ("recipe.clip_norm=3", "optim.clip_norm"),
-        ("loss.stress_weight=1", "loss.stress_weight"),
+        ("recipe.lr=0.5", {"optim.lr", "stage_two.lr"}),
+        ("optim.lr=0.5", {"optim.lr"}),
+        ("ema.decay=null", {"ema.decay"}),
+        ("recipe.clip_norm=3", {"optim.clip_norm"}),
+        ("loss.stress_weight=1", {"loss.stress_weight"}),
     ],
 )
 def test_what_the_user_gives_the_method_leaves(words, word, closed):
     keys = compose("train", [*words, word])["finetune"]["open_keys"]
-    assert closed not in keys
     all_keys = compose("train", words)["finetune"]["open_keys"]
-    assert set(all_keys) - set(keys) == {closed}
+    assert set(all_keys) - set(keys) == closed
 
 
 def test_weights_given_through_the_recipe_are_the_users_in_both_stages(words):
@@ -95,10 +95,9 @@ def test_a_source_of_e0s_is_a_word_or_a_file(words):
     assert "did you mean estimated?" in found["finetune.e0s"]
 
 
-def test_a_head_is_a_plain_name(words):
-    assert (
-        "letters, digits" in problems([*words, "finetune.head='my head'"])["finetune.head"]
-    )
+def test_a_head_is_a_plain_name(words, frames_file):
+    found = problems([*words, f"data.replay={frames_file}", "finetune.head='my head'"])
+    assert "letters, digits" in found["finetune.head"]
 
 
 def test_a_parent_must_be_given(frames_file):
@@ -117,3 +116,37 @@ def test_references_and_keys():
     set_key(config, "loss.stress_weight", 0.0)
     set_key(config, "loss.huber_delta", 3.0)  # which this loss does not have
     assert config == {"loss": {"stress_weight": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (["finetune.method=full", "finetune.head=mine"], "finetune.head"),
+        (["finetune.method=full", "finetune.trainable=[readouts]"], "finetune.trainable"),
+        (["finetune.method=freeze", "finetune.lora_rank=2"], "finetune.lora_rank"),
+        (["finetune.replay_labels=parent"], "finetune.replay_labels"),
+        (["finetune.keep_parent_head=false"], "finetune.keep_parent_head"),
+        (["finetune.trainable=[readouts]"], "finetune.trainable"),
+    ],
+)
+def test_keys_of_another_method_are_not_ignored_in_silence(words, given, word):
+    found = problems([*words, *given])
+    assert list(found) == [word]
+    assert "has no effect with finetune.method=" in found[word]
+
+
+def test_keys_of_a_method_that_auto_may_choose_are_allowed(words, frames_file):
+    compose("train", [*words, "finetune.lora_rank=2"])
+    compose("train", [*words, f"data.replay={frames_file}", "finetune.head=mine"])
+
+
+def test_a_job_of_several_processes_cannot_train_a_committee(words):
+    job = ["submit=slurm", "finetune.committee=3"]
+    assert "submit.gpus_per_node=1" in problems([*words, *job])["finetune.committee"]
+    compose("train", [*words, *job, "submit.nodes=1", "submit.gpus_per_node=1"])
+
+
+def test_a_run_folder_as_parent_is_answered_with_its_model(words, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"never read here")
+    told = problems([*words, f"init_from={tmp_path}"])["init_from"]
+    assert f"did you mean init_from={tmp_path}/model.safetensors?" in told

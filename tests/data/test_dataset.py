@@ -63,9 +63,17 @@ def test_absent_labels_are_zero_with_weight_zero(store):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_has_the_asked_precision(store, dtype):
     graph = dataset_of(store, [0], dtype)[0]
-    assert {graph.positions.dtype, graph.labels.energy.dtype, graph.unit_shifts.dtype} == {
+    assert {graph.positions.dtype, graph.labels.forces.dtype, graph.unit_shifts.dtype} == {
         dtype
     }
+
+
+def test_energies_keep_their_digits_beside_a_float32_model(store, monkeypatch):
+    frame = replace(store.frame(0), energy=-140000.0125)
+    monkeypatch.setattr(store, "frame", lambda _: frame)
+    energy = dataset_of(store, [0], torch.float32)[0].labels.energy
+    assert energy.dtype == torch.float64
+    assert energy.tolist() == [-140000.0125]
 
 
 def test_an_empty_batch_is_a_graph_of_nothing(store):

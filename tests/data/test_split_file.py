@@ -4,6 +4,7 @@ import gc
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_stores import made_frame, store_of
 
@@ -135,3 +136,28 @@ def test_two_files_of_one_name_cannot_be_told_apart(tmp_path, frames):
     write_split(tmp_path / "twins.json", split, store)
     with pytest.raises(ValueError, match="several files of that name"):
         read_split(tmp_path / "twins.json", store)
+
+
+def test_frames_that_are_trained_on_anyway_need_not_be_named(written, tmp_path, frames):
+    split, path = written
+    more = [replace(made_frame(k), source="more.extxyz", index=k) for k in range(5)]
+    store = store_of(tmp_path / "b", [*frames, *more])
+    again = read_split(path, store, trained=np.arange(30, 35))
+    assert again.train.tolist() == [*split.train.tolist(), *range(30, 35)]
+    assert again.valid.tolist() == split.valid.tolist()
+    assert again.warnings == ()
+    assert "5 of 35 frames are in no subset" in read_split(path, store).warnings[0]
+
+
+def test_frames_that_are_trained_on_anyway_do_not_validate(written, tmp_path, frames):
+    split, path = written
+    store = store_of(tmp_path / "a", frames)
+    trained = np.array([split.valid[0], split.test[0], split.train[0]])
+    again = read_split(path, store, trained=trained)
+    assert again.valid.tolist() == split.valid[1:].tolist()
+    assert again.test.tolist() == split.test[1:].tolist()
+    assert len(again.train) == len(split.train) + 2
+    assert set(trained.tolist()) <= set(again.train.tolist())
+    (warning,) = again.warnings
+    assert warning.startswith("2 frames that")
+    assert "hold_out=false" in warning

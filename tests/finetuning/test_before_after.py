@@ -139,6 +139,22 @@ def test_float32_gives_the_same_errors_to_rounding(tmp_path):
         assert first == pytest.approx(second, rel=1e-4, abs=1e-5)
 
 
+def test_an_untrained_float32_model_with_far_e0s_is_as_good_as_its_parent(tmp_path):
+    """All-electron energies in float32 would be rounded to 0.5 meV a frame."""
+    far = [-190.1, -2010.7]
+    tuned = with_e0s(small_model(), far).float()
+    frames = [make_frame(seed) for seed in range(4)]
+    for atoms in frames:
+        atoms.info["energy"] += 2 * (far[0] + far[1])
+    frames = FrameSet.of_all(store_of(tmp_path, frames, name="far.xyz"))
+    valid = ComparedSet("valid", frames, ("Default",))
+    (row,) = compare_models(small_model().float(), tuned, [valid]).rows
+    (exact,) = compare_models(small_model(), tuned.double(), [valid]).rows
+    for name in ("energy_per_atom_mae", "energy_per_atom_rmse"):
+        assert row.after[name] == pytest.approx(row.before[name], abs=1e-9)
+        assert row.after[name] == pytest.approx(exact.after[name], abs=1e-5)
+
+
 def test_a_set_without_frames_is_passed_over(tmp_path):
     store = store_of(tmp_path, [make_frame(0)])
     empty = ComparedSet("guard", FrameSet(store, np.zeros(0, np.int64)), ("Default",))

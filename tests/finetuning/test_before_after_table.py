@@ -73,6 +73,15 @@ def test_worse_than_the_parent_on_the_users_frames_is_warned_of():
     assert "recipe.lr" in warning
 
 
+def test_an_error_that_is_larger_by_chance_is_no_warning():
+    alike = row(before=errors(0.00581, 0.034), after=errors(0.00585, 0.0342))
+    assert warnings(comparison(alike, GUARD)) == []
+    worse = row(before=errors(0.00581, 0.034), after=errors(0.00590, 0.0342))
+    (warning,) = warnings(comparison(worse, GUARD))
+    assert "energy 5.81 -> 5.9 meV/atom" in warning
+    assert "forces" not in warning
+
+
 def test_a_lost_guard_is_warned_of_with_its_share_and_the_cure():
     lost = replace(GUARD, after=errors(0.1, 0.2))  # of a mean force of 0.4 eV/Å
     (warning,) = warnings(comparison(row(), lost))

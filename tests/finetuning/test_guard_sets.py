@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from small_crystals import (
     R_MAX,
@@ -130,3 +131,64 @@ def test_shards_are_a_guard_too(tmp_path):
     store = store_of(tmp_path, [make_frame(seed) for seed in range(3)])
     spec = [{"path": [str(shard.path) for shard in store.shards]}]
     assert len(given(tmp_path, spec).frames) == 3
+
+
+def test_each_set_has_names_of_labels_of_its_own(tmp_path):
+    plain = write_frames(tmp_path / "a.xyz", [make_frame(seed) for seed in range(3)])
+    mine = write_frames(tmp_path / "b.xyz", [_with_mine(seed) for seed in range(3, 5)])
+    spec = [
+        {"path": plain, "weight": 2.0, "stress_weight": 0.0},
+        {"path": mine, "energy_key": "mine", "head": "any", "forces_weight": 0.0},
+    ]
+    guard = given(tmp_path, spec)
+    assert guard.frames.label_counts == {"energy": 5, "forces": 5, "stress": 5}
+    energies = [guard.frames.store.frame(place).energy for place in range(5)]
+    expected = [make_frame(seed).info["energy"] for seed in range(5)]
+    assert energies == pytest.approx(expected, abs=1e-6)
+    rows = compare_models(small_model(), small_model(seed=1), [guard]).rows
+    assert rows[0].before["stress_mae"] > 1e-6
+    alone = given(tmp_path, spec[1:])  # one set is no mixture
+    assert alone.frames.label_counts["energy"] == 2
+
+
+def test_units_of_a_set_are_followed(tmp_path):
+    frames = [make_frame(seed) for seed in range(4)]
+    for atoms in frames:
+        atoms.info["energy"] /= 27.211386
+        atoms.arrays["forces"] /= 27.211386
+        del atoms.info["stress"]
+    path = write_frames(tmp_path / "hartree.xyz", frames)
+    units = {"energy": "hartree", "length": "angstrom"}
+    guard = given(tmp_path, [{"path": path, "units": units}])
+    expected = make_frame(2).arrays["forces"]
+    np.testing.assert_allclose(guard.frames.store.frame(2).forces, expected, atol=1e-5)
+
+
+def test_elements_that_the_parent_has_dropped_are_left_out_not_refused(tmp_path):
+    frames = [make_frame(0), make_frame(1, symbols=("Li",)), make_frame(2)]
+    lithium = ElementTable((3,))
+    narrowed = {"elements": lithium, "parent": small_model((3,)), "known": BOTH}
+    guard = given(tmp_path, frames, **narrowed)
+    assert guard.origin == "data.guard, 3 frames (2 with other elements left out)"
+    bare = [without(atoms, "energy", "forces", "stress") for atoms in frames]
+    guard = given(tmp_path, bare, **narrowed)
+    assert len(guard.frames) == 1
+    assert guard.reference == "parent"
+    assert guard.frames.atomic_numbers == {3}
+    with pytest.raises(ValueError, match="which the fine-tuned model no longer knows"):
+        given(tmp_path, frames[:1], **narrowed)
+    with pytest.raises(ValueError, match=r"the parent does not know F, .* It knows Li O"):
+        given(tmp_path, [make_frame(0, symbols=("Li", "F"))], **narrowed)
+
+
+def test_bare_structures_of_several_sets_are_labelled(tmp_path):
+    frames = [without(make_frame(seed), "energy", "forces", "stress") for seed in range(4)]
+    paths = [
+        write_frames(tmp_path / "z.xyz", frames[:2]),
+        write_frames(tmp_path / "a.xyz", frames[2:]),
+    ]
+    guard = given(tmp_path, [{"path": path} for path in paths])
+    assert guard.frames.label_counts["forces"] == 4
+    for place, atoms in enumerate(frames):
+        found = guard.frames.store.frame(place).positions
+        np.testing.assert_allclose(found, atoms.positions, atol=1e-7)

@@ -12,7 +12,10 @@ from small_crystals import (
 )
 
 from mace_train.elements import ElementTable
-from mace_train.finetuning.reference_energies import find_reference_energies
+from mace_train.finetuning.reference_energies import (
+    _estimated,
+    find_reference_energies,
+)
 from mace_train.training.parent_model import Parent
 
 
@@ -91,6 +94,63 @@ def test_compositions_that_hardly_vary_do_not_blow_up(tmp_path, model):
     assert np.abs(found.new - found.parent).max() < 1.0
 
 
+def estimated(compositions, change, *, noise, seed=0):
+    """What is estimated of rows of counts whose energies per atom have a noise, eV."""
+    counts = np.asarray(compositions, float)
+    num_atoms = counts.sum(axis=1)
+    errors = np.random.default_rng(seed).normal(scale=noise, size=len(counts))
+    lacking = counts @ np.asarray(change, float) + num_atoms * errors
+    return _estimated(counts, lacking, num_atoms)
+
+
+def test_a_dilute_element_with_a_large_change_is_found():
+    """One dopant among 192 atoms, in 10 of 500 frames."""
+    rows = [[191, 1] if i % 50 == 0 else [192, 0] for i in range(500)]
+    change, determined = estimated(rows, [0.5, -1000.0], noise=0.02)
+    assert change == pytest.approx([0.5, -1000.0], abs=5.0)
+    assert determined.tolist() == [True, False]  # a dopant's E0 is known to 1.2 eV
+    change, determined = estimated(rows, [0.5, -1000.0], noise=1e-4)
+    assert change == pytest.approx([0.5, -1000.0], abs=0.1)
+    assert determined.all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_compositions_that_differ_less_than_noise_tells_keep_e0s_together(seed):
+    """Fractions of 0.50 +- 0.002: least squares would be wrong by more than an eV."""
+    share = 500 + np.random.default_rng(100 + seed).integers(-3, 4, 30)
+    rows = np.stack([share, 1000 - share], axis=1)
+    change, determined = estimated(rows, [2.0, 2.0], noise=0.02, seed=seed)
+    assert not determined.any()
+    assert change == pytest.approx([2.0, 2.0], abs=0.5)
+    np.testing.assert_allclose(rows @ change / 1000, 2.0, atol=0.02)
+
+
+def test_clear_compositions_tell_each_element_in_spite_of_noise():
+    rows = [[1 + i % 5, 5 - i % 5] for i in range(40)]
+    change, determined = estimated(rows, [3.0, -7.0], noise=0.02)
+    assert determined.all()
+    assert change == pytest.approx([3.0, -7.0], abs=0.05)
+
+
+def test_as_many_frames_as_elements_are_fitted_exactly():
+    rows = [[2, 1, 0], [1, 2, 0], [1, 1, 2]]
+    change, _ = estimated(rows, [-400.0, 5.0, -2000.0], noise=0.0)
+    assert change == pytest.approx([-400.0, 5.0, -2000.0], abs=0.01)
+
+
+def test_energies_that_no_e0s_explain_are_warned_of(tmp_path, model, caplog):
+    frames = labelled_by(model, mixed_frames(), {})
+    for number, atoms in enumerate(frames):
+        atoms.info["energy"] += 8.0 * (-1) ** number  # 2 eV/atom of two kinds
+    found = find_reference_energies(
+        model, graphs_of(tmp_path, frames, model), e0s="estimated"
+    )
+    assert not found.is_other_reference
+    found.tell()
+    assert "others would not take that up" in caplog.text
+    assert "data.energy_key" in caplog.text
+
+
 def test_the_parents_own_energies_stay(tmp_path, model, caplog):
     shifts = {"Li": 50.0}
     graphs = graphs_of(tmp_path, labelled_by(model, mixed_frames(), shifts), model)
@@ -152,3 +212,19 @@ def test_the_parents_mode_is_put_back(tmp_path, model):
     find_reference_energies(model, graphs, e0s="estimated")
     assert model.training
     assert model.elements == ElementTable((3, 8, 9))
+
+
+def test_isolated_atoms_that_are_not_used_are_told_of(tmp_path, model, caplog):
+    frames = labelled_by(model, [make_frame(i) for i in range(6)], {"Li": 7.0})
+    frames += [isolated_atom("Li", -201.0), isolated_atom("O", -2050.0)]
+    graphs = graphs_of(tmp_path, frames, model)
+    find_reference_energies(model, graphs, e0s="estimated").tell()
+    assert "your files hold isolated atoms: finetune.e0s=isolated_atoms" in caplog.text
+
+
+def test_frames_without_energies_are_said_to_have_none(tmp_path, model):
+    frames = [without(make_frame(i), "energy") for i in range(5)]
+    found = find_reference_energies(
+        model, graphs_of(tmp_path, frames, model), e0s="estimated"
+    )
+    assert "no energies" in found.table()

@@ -92,12 +92,12 @@ def test_elements_of_the_data_are_what_is_left(tmp_path, parent):
     np.testing.assert_allclose(forces(start.model), forces(parent), atol=1e-10)
 
 
-def test_replay_begins_with_two_heads_that_predict_the_same(tmp_path, parent):
+def begun_with_replay(tmp_path, parent, old_frames):
     mine = write_frames(tmp_path / "mine.xyz", [make_frame(i) for i in range(8)])
-    old = write_frames(tmp_path / "old.xyz", [make_frame(20 + i) for i in range(4)])
+    old = write_frames(tmp_path / "old.xyz", old_frames)
     sets = [
         {"path": mine, "head": "finetuned"},
-        {"path": old, "head": "Default", "hold_out": False},
+        {"path": old, "name": "replay old", "head": "Default", "hold_out": False},
     ]
     module = MACEDataModule(
         train=sets, r_max=parent.r_max, dtype="float64", cache_dir=str(tmp_path / "c")
@@ -107,7 +107,22 @@ def test_replay_begins_with_two_heads_that_predict_the_same(tmp_path, parent):
     module.use_parent(Parent(parent.elements, by_head), r_max=parent.r_max)
     module.setup()
     settings = FineTuning(recipes={})
-    start = make_start(parent, module, settings, has_replay=True, seed=0)
+    return make_start(parent, module, settings, has_replay=True, seed=0), module
+
+
+def labelled_by(parent, frames, *, shift=0.0):
+    """Frames with the parent's energies, and more for each atom of Li, eV."""
+    for atoms in frames:
+        copied = atoms.copy()
+        copied.calc = MACECalculator(parent)
+        more = shift * atoms.get_chemical_symbols().count("Li")
+        atoms.info["energy"] = float(copied.get_potential_energy() + more)
+    return frames
+
+
+def test_replay_begins_with_two_heads_that_predict_the_same(tmp_path, parent):
+    old = labelled_by(parent, [make_frame(20 + i) for i in range(4)])
+    start, module = begun_with_replay(tmp_path, parent, old)
     assert start.model.heads == ("finetuned", "Default")
     for head in start.model.heads:
         np.testing.assert_allclose(forces(start.model, head), forces(parent), atol=1e-10)
@@ -116,6 +131,43 @@ def test_replay_begins_with_two_heads_that_predict_the_same(tmp_path, parent):
     by_head = module.data.statistics_by_head
     np.testing.assert_allclose(by_head["Default"].atomic_energies, start.energies.parent)
     np.testing.assert_allclose(by_head["finetuned"].atomic_energies, start.energies.new)
+
+
+def test_replayed_energies_of_another_level_of_theory_are_refused(tmp_path, parent):
+    old = labelled_by(parent, [make_frame(20 + i) for i in range(4)], shift=-40.0)
+    with pytest.raises(ValueError, match=r"replay old differ .* by 20 eV/atom") as error:
+        begun_with_replay(tmp_path, parent, old)
+    assert "finetune.replay_labels=parent" in str(error.value)
+
+
+def test_replayed_energies_that_scatter_are_warned_of(tmp_path, parent, caplog):
+    old = labelled_by(parent, [make_frame(20 + i) for i in range(4)])
+    for number, atoms in enumerate(old):
+        atoms.info["energy"] += 4.0 * (-1) ** number
+    begun_with_replay(tmp_path, parent, old)
+    assert "the energies of replay old differ from the parent's by 1 eV/atom" in caplog.text
+
+
+def test_an_element_of_few_frames_is_found_outside_of_the_sample(
+    tmp_path, parent, monkeypatch
+):
+    """F in 2 of 40 frames, with E0s that differ by 1000 eV; the sample has 6 frames."""
+    monkeypatch.setattr("mace_train.finetuning.start._E0_FRAMES", 6)
+    kinds = [("Li", "O"), ("Li", "Li", "O"), ("Li",)]
+    frames = [make_frame(i, symbols=kinds[i % 3]) for i in range(40)]
+    for place in (17, 8):
+        frames[place] = make_frame(place, symbols=("Li", "O", "F"))
+    labelled_by(parent, frames)
+    for atoms in frames:
+        atoms.info["energy"] -= 1000.0 * atoms.get_chemical_symbols().count("F")
+    start, module = begun(tmp_path, parent, sets=frames, method="full")
+    mine = module.data.sets["train"]
+    change = start.energies.new - start.energies.parent
+    np.testing.assert_allclose(change, [0.0, 0.0, 0.0, -1000.0], atol=1e-3)
+    assert 9 not in mine.random_sample(6, seed=0).atomic_numbers
+    held = [len(mine.with_elements([z])) for z in parent.elements.atomic_numbers]
+    assert held[3] > 0
+    assert start.energies.num_frames.tolist() == held
 
 
 def test_one_set_is_the_users_own(tmp_path):

@@ -9,7 +9,11 @@ from mace_train.data.cache import open_store
 from mace_train.data.labels import LabelKeys
 from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.elements import ElementTable
-from mace_train.finetuning.user_frames import absent_labels, check_user_frames
+from mace_train.finetuning.user_frames import (
+    absent_labels,
+    absent_labels_by_head,
+    check_user_frames,
+)
 from mace_train.training.frame_set import FrameSet
 
 WATER = ElementTable((1, 8))
@@ -139,3 +143,25 @@ def test_labels_that_no_training_frame_has_are_absent(tmp_path):
     assert absent_labels(FrameSet.of_all(store)) == {"forces", "stress"}
     both = store_of(tmp_path, [crystal(seed) for seed in range(2)], "crystals.xyz")
     assert absent_labels(FrameSet.of_all(both)) == set()
+
+
+def two_heads(tmp_path, **weights):
+    parts = [
+        store_of(tmp_path, [crystal(seed) for seed in range(3)], "crystals.xyz"),
+        store_of(tmp_path, [water(seed) for seed in range(3)], "molecules.xyz"),
+    ]
+    roles = [SetRole(0, **weights), SetRole(1)]
+    store = MixedStore(parts, names=["a", "b"], roles=roles, heads=["mine", "old"])
+    return FrameSet.of_all(store)
+
+
+def test_a_label_without_a_weight_is_absent(tmp_path):
+    assert absent_labels(two_heads(tmp_path)) == set()
+    assert absent_labels(two_heads(tmp_path, stress_weight=0.0)) == {"stress"}
+
+
+def test_labels_are_absent_from_one_head_and_not_from_the_other(tmp_path):
+    found = absent_labels_by_head(two_heads(tmp_path))
+    assert found == {"mine": set(), "old": {"stress"}}
+    alone = FrameSet.of_all(store_of(tmp_path, [water(seed) for seed in range(5)]))
+    assert absent_labels_by_head(alone) == {}

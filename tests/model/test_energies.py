@@ -1,4 +1,5 @@
 import torch
+from torch import nn
 
 from mace_train.model.energies import AtomicEnergies, ScaleShift, sum_over_atoms
 
@@ -9,9 +10,15 @@ def test_e0s_are_looked_up_by_head_and_element():
     assert found.tolist() == [-1, -2, -20]
 
 
-def test_e0s_stay_exact_until_the_model_changes_its_dtype():
-    assert AtomicEnergies([[0.1]]).atomic_energies.item() == 0.1
-    assert AtomicEnergies([[0.1]]).float().atomic_energies.dtype == torch.float32
+def test_e0s_stay_exact_whatever_dtype_the_model_is_brought_to():
+    for change in (nn.Module.float, nn.Module.double, lambda m: m.to(torch.float32)):
+        energies = AtomicEnergies([[-35000.1]])
+        assert change(energies) is energies
+        assert energies.atomic_energies.dtype == torch.float64
+        assert energies.atomic_energies.item() == -35000.1
+        assert "atomic_energies" in energies.state_dict()
+    moved = AtomicEnergies([[0.1]]).to("meta")
+    assert moved.atomic_energies.device.type == "meta"
 
 
 def test_scale_and_shift_are_those_of_the_head():

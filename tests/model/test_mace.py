@@ -1,5 +1,7 @@
 """The whole model against mace-torch, for every kind; see make_variants.py."""
 
+import copy
+
 import pytest
 import torch
 from official_variants import (
@@ -70,11 +72,27 @@ def test_single_precision_agrees_to_its_digits(variant, backend):
     exact = model(graph_of(model, 1), compute_stress=True)
     single = model.to(torch.float32)
     found = single(graph_of(single, 1, torch.float32), compute_stress=True)
-    assert found.forces.dtype == found.energy.dtype == torch.float32
-    torch.testing.assert_close(found.energy.double(), exact.energy, atol=0, rtol=1e-5)
+    assert found.forces.dtype == found.interaction_energy.dtype == torch.float32
+    torch.testing.assert_close(found.energy, exact.energy, atol=0, rtol=1e-5)
     scale = float(exact.forces.abs().max())
     torch.testing.assert_close(
         found.forces.double(), exact.forces, atol=1e-4 * scale, rtol=0
+    )
+
+
+def test_large_e0s_cost_a_single_precision_model_no_digits():
+    """All-electron energies: 35000 eV an atom, of which float32 knows 0.002."""
+    exact = load("tensors")
+    e0s = exact.atomic_energies_fn.atomic_energies
+    e0s -= 35000.1
+    single = copy.deepcopy(exact).to(torch.float32)
+    assert torch.equal(single.atomic_energies_fn.atomic_energies, e0s)
+    expected = exact(graph_of(exact, 1), compute_forces=False)
+    found = single(graph_of(single, 1, torch.float32), compute_forces=False)
+    assert found.energy.dtype == found.node_energies.dtype == torch.float64
+    torch.testing.assert_close(found.energy, expected.energy, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found.node_energies.sum(), found.energy[0], atol=1e-4, rtol=0
     )
 
 

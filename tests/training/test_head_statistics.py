@@ -10,7 +10,11 @@ from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.data.mp0 import MP0_E0S
 from mace_train.data.statistics import compute_statistics
 from mace_train.elements import ElementTable
-from mace_train.training.head_statistics import compute_head_statistics, mean_neighbors
+from mace_train.training.head_statistics import (
+    compute_head_statistics,
+    mean_neighbors,
+    require_trained_heads,
+)
 
 ELEMENTS = ElementTable((3, 8, 9))
 
@@ -82,3 +86,12 @@ def test_what_a_head_lacks_is_said_with_its_name(store):
         of_heads(store, mp="isolated_atoms", mine="mp0")
     with pytest.raises(ValueError, match="no frame of the head mine is left to train on"):
         of_heads(store, [0, 1, 7, 8], mp="mp0", mine="mp0")
+
+
+def test_a_head_with_isolated_atoms_alone_has_no_training_frames(store, parts):
+    require_trained_heads(store, np.array([0, 4]), ["mp", "mine"])
+    with pytest.raises(ValueError, match="no frame of the head mine is left"):
+        require_trained_heads(store, np.array([0, 7, 8]), ["mp", "mine"])
+    with pytest.raises(ValueError, match="no frame of the head mp is left"):
+        require_trained_heads(store, np.array([4]), ["mp", "mine"])
+    require_trained_heads(parts[0], np.array([0]), ["mp"])

@@ -9,7 +9,7 @@ from small_crystals import datamodule_of, isolated_atom, make_frame, store_of, w
 from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.data.splits import make_split
 from mace_train.training.data_sets import DataSet
-from mace_train.training.joined_sets import open_sets, split_sets
+from mace_train.training.joined_sets import open_sets, split_sets, trained_places
 
 
 @pytest.fixture
@@ -151,3 +151,11 @@ def test_a_run_validates_on_no_frame_of_a_set_that_is_not_held_out(tmp_path):
     store, sets = module.data.train_store, module.data.sets
     assert store.set_of(sets["valid"].indices).tolist() == [0, 0, 0]
     assert len(sets["train"]) == 17
+
+
+def test_places_of_sets_that_are_not_split_are_known(open_one):
+    sets = [DataSet("a.xyz", "a"), DataSet("b.xyz", "b", hold_out=False)]
+    store = open_sets(sets, heads=("Default",), open_one=open_one)
+    assert trained_places(store, [True, False]).tolist() == list(range(10, 15))
+    plain = open_sets(sets[:1], heads=("Default",), open_one=open_one)
+    assert len(trained_places(plain, [True])) == 0

@@ -4,7 +4,7 @@ from small_crystals import make_frame, store_of, without
 
 from mace_train.data.mixed_store import MixedStore, SetRole
 from mace_train.training.frame_set import FrameSet
-from mace_train.training.required_labels import require_labels
+from mace_train.training.required_labels import require_labels, weighted_frames
 
 ALL = {"energy": 1.0, "forces": 10.0, "stress": 100.0}
 
@@ -58,3 +58,28 @@ def test_frames_beyond_the_training_split_do_not_count(parts):
     store = mixed(parts, SetRole(), SetRole(), heads=("Default",)).store
     with pytest.raises(ValueError, match="label for stress"):
         require_labels(FrameSet(store, np.array([3, 4])), ALL)
+
+
+def test_a_label_of_any_head_is_enough_where_that_is_said(parts):
+    frames = mixed(parts, SetRole(0), SetRole(1))
+    require_labels(frames, ALL, of_each_head=False)
+    silent = mixed(parts, SetRole(0, stress_weight=0.0), SetRole(1))
+    with pytest.raises(ValueError, match="none of the 2 training frames has a label"):
+        require_labels(silent, ALL, of_each_head=False)
+
+
+def test_a_head_that_would_learn_nothing_is_refused(parts):
+    frames = mixed(parts, SetRole(0), SetRole(1))
+    with pytest.raises(ValueError, match="head mine: none of its 2 training frames") as e:
+        require_labels(frames, {"energy": 0.0, "stress": 1.0}, of_each_head=False)
+    assert "the loss weighs (stress)" in str(e.value)
+    assert "replay_labels=parent" in str(e.value)
+
+
+def test_frames_of_sets_without_a_weight_for_a_label_are_not_among_its_frames(parts):
+    frames = mixed(parts, SetRole(0, energy_weight=0.0), SetRole(1))
+    assert weighted_frames(frames, "energy").indices.tolist() == [3, 4]
+    assert len(weighted_frames(frames, "energy", head=0)) == 0
+    assert weighted_frames(frames, "forces", head=0).indices.tolist() == [0, 1, 2]
+    alone = FrameSet.of_all(parts[0])
+    assert weighted_frames(alone, "energy") is alone

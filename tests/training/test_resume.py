@@ -121,3 +121,11 @@ def test_tensors_of_other_names_shapes_and_types_are_named():
     ):
         assert part in str(caught.value)
     require_same_weights(current, current)
+
+
+def test_e0s_that_were_kept_in_float32_are_no_difference():
+    name = "model.atomic_energies_fn.atomic_energies"
+    current = {name: torch.zeros(1, 2, dtype=torch.float64)}
+    require_same_weights({name: torch.zeros(1, 2)}, current)
+    with pytest.raises(ValueError, match="has shape"):
+        require_same_weights({name: torch.zeros(1, 3)}, current)

@@ -166,3 +166,29 @@ def test_records_come_back_from_a_checkpoint(tmp_path):
     saved = read_training_checkpoint(tmp_path / "last.ckpt")["metadata"]
     assert saved == metadata
     require_same_run(saved, SAVED)
+
+
+def _tuned(**changes):
+    record = {"parent": "p.model", "parent_sha256": "aa", "method": "lora", "lora_rank": 8}
+    return {"config": {}, "fine_tuning": {**record, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"parent_sha256": "bb"}, "init_from=p.model holds another model now"),
+        (
+            {"method": "full"},
+            r"finetune\.method is .*lora.* in the checkpoint .*set finetune\.method=lora",
+        ),
+        ({"lora_rank": 4}, r"set finetune\.lora_rank=8"),
+    ],
+)
+def test_another_parent_or_method_is_another_run(changes, told):
+    with pytest.raises(ValueError, match=told):
+        require_same_run(_tuned(), _tuned(**changes))
+
+
+def test_the_same_fine_tuning_goes_on():
+    require_same_run(_tuned(), _tuned())
+    require_same_run({"config": {}}, _tuned())  # of an older version

@@ -5,6 +5,7 @@ import pytest
 from small_crystals import R_MAX, datamodule_of, isolated_atom, make_frame, write_frames
 
 from mace_train.elements import ElementTable
+from mace_train.training.datamodule import MACEDataModule
 from mace_train.training.training_data import (
     SPLIT_NAMES,
     Parent,
@@ -147,3 +148,51 @@ def test_no_validation_is_allowed_and_said(tmp_path, log):
     data = load(tmp_path, [make_frame(i) for i in range(3)], valid_fraction=0.0)
     assert len(data.sets["valid"]) == 0
     assert "there are no validation frames" in log.text
+
+
+@pytest.fixture
+def two_heads(tmp_path):
+    """Files of two heads, a split file that names the first alone, and a parent."""
+    mine = [make_frame(i) for i in range(8)]
+    path = write_frames(tmp_path / "mine.xyz", mine)
+    old = write_frames(tmp_path / "old.xyz", [make_frame(20 + i) for i in range(4)])
+    module = datamodule_of(tmp_path, path, valid_fraction=0.25)
+    module.setup()
+    module.write_split(tmp_path)
+    statistics = dict.fromkeys(("mine", "old"), module.data.statistics)
+    parent = Parent(module.data.elements, statistics)
+    return path, old, parent
+
+
+def load_sets(tmp_path, sets, parent):
+    module = MACEDataModule(
+        train=sets,
+        r_max=R_MAX,
+        cache_dir=str(tmp_path / "cache"),
+        split_file=str(tmp_path / "split.json"),
+    )
+    module.use_parent(parent, r_max=R_MAX)
+    module.setup()
+    return module.data
+
+
+def test_a_split_file_leaves_sets_that_are_not_held_out_in_training(
+    tmp_path, two_heads, log
+):
+    path, old, parent = two_heads
+    sets = [
+        {"path": path, "head": "mine"},
+        {"path": old, "head": "old", "hold_out": False},
+    ]
+    data = load_sets(tmp_path, sets, parent)
+    train = data.sets["train"].indices
+    assert np.bincount(data.train_store.set_of(train)).tolist() == [6, 4]
+    assert data.train_store.set_of(data.sets["valid"].indices).tolist() == [0, 0]
+    assert "in no subset" not in log.text
+
+
+def test_a_head_that_a_split_file_leaves_without_frames_is_refused(tmp_path, two_heads):
+    path, old, parent = two_heads
+    sets = [{"path": path, "head": "mine"}, {"path": old, "head": "old"}]
+    with pytest.raises(ValueError, match=r"no frame of the head old.*data\.split_file"):
+        load_sets(tmp_path, sets, parent)

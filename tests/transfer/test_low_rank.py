@@ -217,7 +217,7 @@ def test_state_dict_and_dtype_follow_the_rules_of_modules(updated_model, graph_o
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(graph).energy, model(graph).energy)
     assert {p.dtype for p in model.float().parameters()} == {torch.float32}
-    assert model(graph_of(model)).energy.dtype == torch.float32
+    assert model(graph_of(model)).forces.dtype == torch.float32
     assert model.hyperparameters == other.hyperparameters
 
 
