@@ -76,14 +76,15 @@ def _draw_panel(
             sizes, means, yerr=[below, above], color=color, marker=marker, capsize=3,
             markersize=5, linewidth=1.4, label=line,
         )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     if level is not None:
+        axes.set_ylim(bottom=0.7 * level)
         axes.axhline(level, color="#444444", linewidth=1, linestyle="--")
         axes.annotate(
             "parent", (errors.task.sizes[-1], level), xytext=(0, -4),
             textcoords="offset points", ha="right", va="top", fontsize=9,
         )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_title(title, loc="left")
     axes.set_xlabel("frames for fine-tuning")
     axes.set_ylabel("forces RMSE (meV/Å)")

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from finetune_runs import FROM_NOTHING, METHODS, TASKS, Task
+from finetune_runs import FROM_NOTHING, LONGER, METHODS, TASKS, Task
 
 FORGOTTEN = 1.4  # at most so much larger may the old task's forces error be with replay
 
@@ -46,8 +46,8 @@ class Errors:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """The fewest and the most steps of a run."""
-        steps = [row["steps"] for row in self._rows]
+        """The fewest and the most steps of a run that is not longer on purpose."""
+        steps = [row["steps"] for row in self._rows if row["line"] not in LONGER]
         return min(steps), max(steps)
 
 
@@ -57,13 +57,14 @@ def markdown(results: dict[str, Any]) -> str:
         "# Fine-tuning against training from nothing",
         "",
         f"{results['date']}, {results['processor']}, {results['threads']} thread(s). "
-        f"Command: `{results['command']}`, commit {results['commit']}.",
+        f"Command: `{results['command']}`, commit {results['commit']}; "
+        "runs kept from before are not repeated.",
         "",
         "RMSE on test frames of which no run has seen any, mean over the seeds "
         "(lowest-highest; one number: one seed). Of the frames counted, a tenth (one at "
         "least) validates. All runs: mace_tiny, universal loss, cosine schedule, and but "
         "for the number of epochs the defaults of mace-train and of its "
-        "experiment=finetune. A line with a comma has the recipe that it names instead. "
+        "experiment=finetune. A line with a comma has the setting that it names instead. "
         "Batches of replay hold as many of the parent's frames besides.",
         "",
         "![forces errors](finetune.png)",
@@ -107,14 +108,23 @@ def _table(errors: Errors, title: str, test: str, key: str) -> Iterator[str]:
 def _cell(values: list[float]) -> str:
     if not values:
         return "-"
-    mean = f"{np.mean(values):.3g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3g}-{max(values):.3g})"
+    mean = _number(float(np.mean(values)))
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({_number(min(values))}-{_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    """Three digits, more before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _goals(errors: Errors, parent: float) -> Iterator[str]:
     """What has been asked for, with a yes or no."""
-    full = [line for line in errors.lines if line.startswith("full")]
-    for line, size in product(full, errors.task.sizes):
+    lines = [line for line in errors.lines if line.startswith(("full", "lora"))]
+    for line, size in product(lines, errors.task.sizes):
+        if line in LONGER:
+            continue
         what = f"{line}, {size} frames, against from nothing with {{}}"
         ratio = errors.mean(line, size) / errors.mean(FROM_NOTHING, size)
         is_asked = errors.task.name == "lithium" or size == max(errors.task.sizes)

@@ -34,9 +34,17 @@ def test_keys_that_help_names_exist():
     keys = set(root_schema("train").fields)
     assert {"name", "run_dir", "seed", "dtype", "resume", "init_from"} <= keys
     data = read_target("mace_train.training.datamodule.MACEDataModule").fields
-    named = help_text("train").split("data.train", 1)[1].split("model.hidden_irreps")[0]
-    words = {word.strip(",.;()") for word in named.split() if word.startswith(".")}
-    assert {word for word in words if word and "." not in word} <= set(data)
+    text = help_text("train").split("model.hidden_irreps")[0]
+    before, tuning = text.split("finetune.method", 1)
+    tuning, after = tuning.split("data.replay", 1)
+    assert _keys_in(before + after) <= set(data)
+    settings = read_target("mace_train.finetuning.settings.FineTuning").fields
+    assert {"committee", "trainable"} <= _keys_in(tuning) <= set(settings)
+
+
+def _keys_in(text):
+    words = {word.strip(",.;()") for word in text.split() if word.startswith(".")}
+    return {word for word in words if word and "." not in word}
 
 
 def test_help_is_there_at_once():
