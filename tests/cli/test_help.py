@@ -34,7 +34,7 @@ def test_keys_that_help_names_exist():
     keys = set(root_schema("train").fields)
     assert {"name", "run_dir", "seed", "dtype", "resume", "init_from"} <= keys
     data = read_target("mace_train.training.datamodule.MACEDataModule").fields
-    text = help_text("train").split("model.hidden_irreps")[0]
+    text = help_text("train").split("Keys used most")[1].split("model.hidden_irreps")[0]
     before, tuning = text.split("finetune.method", 1)
     tuning, after = tuning.split("data.replay", 1)
     assert _keys_in(before + after) <= set(data)
