@@ -128,8 +128,8 @@ def _forgetting(row: ComparedErrors, compared: BeforeAfter) -> list[str]:
     return [
         f"forces on {_place(row, compared)} have an error larger by {100 * share:.0f} % of "
         f"their mean size ({milli_text(row.mean_force)} meV/Å): what the parent knew there "
-        "is largely lost. If the model is to be used beyond your frames: "
-        "finetune.method=replay, or freeze, or fewer epochs"
+        "is largely lost. If the model is to be used beyond your frames, give frames of "
+        "that kind, with labels or without: data.replay=FILES"
     ]
 
 

@@ -91,7 +91,9 @@ class ReferenceEnergies:
             )
         rest = int((self.num_frames == 0).sum())
         if rest:
-            lines.append(f"{rest} elements that your frames do not hold keep their E0s")
+            lines.append(
+                f"not in your frames: {rest} of the elements, which keep their E0s"
+            )
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_lost_guard_is_warned_of_with_its_share_and_the_cure():
     lost = replace(GUARD, after=errors(0.1, 0.2))  # of a mean force of 0.4 eV/Å
     (warning,) = warnings(comparison(row(), lost))
     assert "larger by 50 % of their mean size (400 meV/Å)" in warning
-    assert "finetune.method=replay" in warning
+    assert "data.replay=FILES" in warning
     kept = replace(GUARD, after=errors(0.1, 0.099))
     assert warnings(comparison(row(), kept)) == []
 

@@ -79,7 +79,7 @@ def test_one_composition_shifts_energies_and_is_said_not_to_tell_elements(
     assert found.offset_after < 1e-8
     found.tell()
     assert "do not tell the E0s of Li, O one by one" in caplog.text
-    assert "1 elements that your frames do not hold" in found.table()
+    assert "not in your frames: 1 of the elements" in found.table()
     assert set(found.as_dict()["elements"]) == {"Li", "O"}
 
 
