@@ -95,6 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="exchange-") as folder:
         rows = run_peer(python, Path(folder), args.forms)
     if not args.forms:
+        args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "exchange.md").write_text(report(rows))
         (args.output / "exchange.json").write_text(json.dumps(rows, indent=1))
     wrong = [row for row in rows if is_wrong(row)]
