@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tomllib
 
 import mace_train
 
@@ -23,3 +25,14 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         mace_train.nothing  # noqa: B018
+
+
+def test_every_folder_of_the_package_is_installed():
+    root = Path(__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {
+        ".".join(path.parent.relative_to(root).parts)
+        for path in (root / "mace_train").rglob("__init__.py")
+    }
+    missing = folders - set(settings["packages"])
+    assert not missing, f"pyproject.toml does not install {sorted(missing)}"

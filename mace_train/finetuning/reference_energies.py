@@ -126,11 +126,8 @@ class ReferenceEnergies:
                 self.offset_before,
                 self.offset_after,
             )
-        unclear = [
-            s
-            for s, n, d in zip(self.symbols, self.num_frames, self.determined)
-            if n and not d
-        ]
+        rows = zip(self.symbols, self.num_frames, self.determined)
+        unclear = [symbol for symbol, count, is_told in rows if count and not is_told]
         if unclear:
             logger.warning(
                 "the compositions of your frames do not tell the E0s of %s one by one: "
