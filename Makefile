@@ -39,7 +39,13 @@ test-slow: install  ## the slow tests: several processes, whole runs, other e3nn
 
 test-all: test test-slow  ## every test
 
-check: lint types test test-slow  ## all that CI does
+reference: install  ## write docs/reference/configuration.md anew from the code
+	$(BIN)/python scripts/make_reference.py
+
+docs: install  ## the documentation as a site, into site/; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+check: lint types docs test test-slow  ## all that CI does
 
 parity: install  ## exchange of files with mace-torch, and learning beside it (makes an environment)
 	$(BIN)/python benchmarks/exchange.py
@@ -56,6 +62,6 @@ bench-finetune: install  ## fine-tuning against training from nothing, by frames
 	$(BIN)/python benchmarks/finetune.py --data-dir $(DATA_DIR)
 
 clean:  ## remove environments, caches and build products (runs/ stays)
-	rm -rf $(VENV) .env-* build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .env-* build dist site *.egg-info .pytest_cache .ruff_cache
 
-.PHONY: help install train format lint types test test-slow test-all check parity bench bench-scale bench-finetune clean
+.PHONY: help install train format lint types test test-slow test-all reference docs check parity bench bench-scale bench-finetune clean

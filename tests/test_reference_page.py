@@ -47,7 +47,7 @@ def test_every_key_of_every_command_is_on_the_page(reference):
     ],
 )
 def test_every_argument_is_told_with_its_meaning(reference, group, target):
-    page = reference.PAGE.read_text(encoding="utf-8")
+    page = reference.PAGE.read_text(encoding="utf-8").split("\n## mace-prepare")[0]
     rows = {line.split(" | ")[0]: line for line in page.splitlines() if line[:3] == "| `"}
     for key in read_target(target).fields:
         found = [row for name, row in rows.items() if name.startswith(f"| `{group}.{key}")]
