@@ -26,6 +26,8 @@ NEEDED = {
     ("experiment", "mace_mp_0"): ["data.train=sample"],
     ("experiment", "finetune"): ["data.train=sample", f"init_from={__file__}"],
     ("experiment", "overfit_tiny"): [],
+    ("experiment", "example_silicon"): ["data.train=sample"],
+    ("experiment", "example_nacl"): ["data.train=sample"],
 }
 PARAMETERS = {
     "mace_mp_small": 3_847_696,

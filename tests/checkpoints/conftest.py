@@ -6,32 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import ONE_HEAD
 
 from mace_train.graph import AtomicGraph
 from mace_train.model.mace import MACE
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-TINY = {
-    "hidden_irreps": "4x0e + 4x1o",
-    "max_ell": 2,
-    "correlation": 2,
-    "num_interactions": 2,
-    "r_max": 4.0,
-    "num_radial_basis": 4,
-    "cutoff_p": 5,
-    "radial_mlp": [8],
-    "readout_hidden_irreps": "4x0e",
-    "first_interaction": "residual",
-    "interaction": "residual",
-    "distance_transform": "none",
-    "pair_repulsion": False,
-    "atomic_numbers": [1, 8, 14],
-    "atomic_energies": [[-13.6, -430.0, -100.25]],
-    "avg_num_neighbors": 10.3,
-    "scale": [0.7],
-    "shift": [0.1],
-    "heads": ["Default"],
-}
 
 
 @pytest.fixture
@@ -39,7 +19,7 @@ def tiny_model() -> MACE:
     """A model of a few thousand numbers, float64, with reproducible weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        return MACE(**TINY).double().eval()
+        return MACE(**ONE_HEAD).double().eval()
 
 
 @pytest.fixture

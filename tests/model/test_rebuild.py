@@ -1,39 +1,18 @@
 import pytest
 import torch
 from ase.build import bulk, molecule
+from tiny_models import ONE_HEAD
 
 from mace_train.graph import AtomicGraph
 from mace_train.model.mace import MACE
 from mace_train.model.rebuild import load_weights, rebuild_model
-
-TINY = {
-    "hidden_irreps": "4x0e + 4x1o",
-    "max_ell": 2,
-    "correlation": 2,
-    "num_interactions": 2,
-    "r_max": 4.0,
-    "num_radial_basis": 4,
-    "cutoff_p": 5,
-    "radial_mlp": [8],
-    "readout_hidden_irreps": "4x0e",
-    "first_interaction": "residual",
-    "interaction": "residual",
-    "distance_transform": "none",
-    "pair_repulsion": False,
-    "atomic_numbers": [1, 8, 14],
-    "atomic_energies": [[-13.6, -430.0, -100.25]],
-    "avg_num_neighbors": 10.3,
-    "scale": [0.7],
-    "shift": [0.1],
-    "heads": ["Default"],
-}
 
 
 @pytest.fixture
 def tiny_model():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        return MACE(**TINY).double().eval()
+        return MACE(**ONE_HEAD).double().eval()
 
 
 @pytest.fixture
@@ -78,7 +57,7 @@ def test_a_float32_model_comes_back_as_one_with_exact_e0s(tiny_model):
     again = rebuild_model(single.hyperparameters, single.state_dict())
     assert {weight.dtype for weight in again.parameters()} == {torch.float32}
     e0s = again.atomic_energies_fn.atomic_energies
-    assert e0s.tolist() == TINY["atomic_energies"]
+    assert e0s.tolist() == ONE_HEAD["atomic_energies"]
 
 
 @pytest.mark.parametrize(
