@@ -6,12 +6,13 @@ changes and no display is needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mace_train.finetuning.compared import milli_text
+from mace_train.training.figures import STYLE
 from mace_train.training.metrics import QUANTITIES, Quantity
 from mace_train.training.whole_file import finish_file, partial_name
 
@@ -30,16 +31,6 @@ _TITLES: dict[Quantity, tuple[str, str]] = {
 }
 _BEFORE, _AFTER = "#8c8c8c", "#1f5fa8"
 _WIDTH = 0.38  # of a bar, where sets are 1 apart
-_RC: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-}
 
 
 def draw_before_after(path: Path, compared: BeforeAfter) -> bool:
@@ -59,7 +50,7 @@ def draw_before_after(path: Path, compared: BeforeAfter) -> bool:
     ]
     if not panels:
         return False
-    with rc_context(_RC):
+    with rc_context(STYLE):
         widths = [max(2.4, 1.5 * len(rows) + 0.6) for _, rows in panels]
         figure = Figure(figsize=(sum(widths) + 0.3, 3.4), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]

@@ -45,7 +45,7 @@ _LINES: tuple[tuple[str, str], ...] = (("train", "#8c8c8c"), ("valid", "#1f5fa8"
 _POINTS, _DIAGONAL = "#1f5fa8", "#c0392b"
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#a9c9ea", "#1f5fa8", "#06203f"])
 _FEW_POINTS = 1500  # beyond, points hide each other and density says more
-_RC: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -55,6 +55,7 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 150,
 }
+"""Of all figures of a run, for matplotlib's ``rc_context``."""
 
 
 def draw_parity(
@@ -82,7 +83,7 @@ def draw_parity(
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 0.5
     limits = (low - margin, high + margin)
-    with rc_context(_RC):
+    with rc_context(STYLE):
         width = 3.9 * len(pairs_by_split) + 0.4
         figure = Figure(figsize=(width, 4.1), layout="constrained")
         panels = figure.subplots(1, len(pairs_by_split), squeeze=False, sharey=True)[0]
@@ -121,7 +122,7 @@ def draw_learning_curves(path: Path, metrics_csv: Path) -> bool:
     ]
     if not panels:
         return False
-    with rc_context(_RC):
+    with rc_context(STYLE):
         rows, width = (1, len(panels)) if len(panels) < 4 else (2, 2)
         figure = Figure(figsize=(3.9 * width + 0.3, 2.9 * rows), layout="constrained")
         grid = figure.subplots(rows, width, squeeze=False).ravel()
