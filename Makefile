@@ -61,7 +61,14 @@ bench-scale: install  ## balance, streaming, loading, opening, ranks and resume 
 bench-finetune: install  ## fine-tuning against training from nothing, by frames (about 2 hours)
 	$(BIN)/python benchmarks/finetune.py --data-dir $(DATA_DIR)
 
+example-models: install  ## the models that the examples need, into examples/models/ (about 15 minutes)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
+	$(BIN)/python examples/make_models.py --data-dir $(DATA_DIR)
+
+examples: example-models  ## all examples at full size; their gates into docs/examples.md
+	$(BIN)/python examples/gates.py --data-dir $(DATA_DIR)
+
 clean:  ## remove environments, caches and build products (runs/ stays)
 	rm -rf $(VENV) .env-* build dist site *.egg-info .pytest_cache .ruff_cache
 
-.PHONY: help install train format lint types test test-slow test-all reference docs check parity bench bench-scale bench-finetune clean
+.PHONY: help install train format lint types test test-slow test-all reference docs check parity bench bench-scale bench-finetune example-models examples clean

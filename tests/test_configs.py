@@ -28,6 +28,8 @@ NEEDED = {
     ("experiment", "overfit_tiny"): [],
     ("experiment", "example_silicon"): ["data.train=sample"],
     ("experiment", "example_nacl"): ["data.train=sample"],
+    ("experiment", "example_organic"): ["data.train=sample"],
+    ("experiment", "example_water"): ["data.train=sample", f"init_from={__file__}"],
 }
 PARAMETERS = {
     "mace_mp_small": 3_847_696,

@@ -1,0 +1,117 @@
+"""Make the models that the examples need, one after another, into examples/models/.
+
+    python examples/make_models.py --data-dir ../shared/data     # or: make example-models
+    python examples/make_models.py --only nacl
+
+A model that is there is not made again; one that was interrupted goes on where it was:
+labels frame by frame, training from its last checkpoint. Frames of a teacher need CHGNet
+(`pip install 'mace-train[examples]'`), the others the files named below in --data-dir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is made.
+
+    Attributes:
+        experiment: Configuration of `mace-train`.
+        files: Its keys that are files of --data-dir.
+        teacher: Arguments of teacher_frames.py where the frames are made first.
+        parent: Recipe of the model that this one is fine-tuned from.
+        minutes: About, on one core.
+    """
+
+    experiment: str
+    files: dict[str, str]
+    teacher: tuple[str, ...] = ()
+    parent: str = ""
+    minutes: int = 5
+
+
+RECIPES = {
+    "silicon": Recipe(
+        "example_silicon",
+        {"data.train": "mlearn_Si_training.extxyz", "data.test": "mlearn_Si_test.extxyz"},
+        minutes=8,
+    ),
+    "organic": Recipe("example_organic", {"data.train": "3BPA_train_300K.xyz"}, minutes=3),
+    "water": Recipe(
+        "example_water",
+        {"data.train": "apps/water_192_120.extxyz"},
+        parent="organic",
+        minutes=6,
+    ),
+    "nacl": Recipe("example_nacl", {}, ("--crystal", "NaCl"), minutes=4),
+}
+
+
+def commands(name: str, options: argparse.Namespace) -> list[list[str]]:
+    """The command lines that make a model."""
+    recipe = RECIPES[name]
+    keys = {key: options.data_dir / file for key, file in recipe.files.items()}
+    lines = []
+    if recipe.parent:
+        keys["init_from"] = options.folder / recipe.parent / "model.safetensors"
+    if recipe.teacher:
+        frames = options.folder / f"{name}.extxyz"
+        keys["data.train"] = frames
+        words = [sys.executable, str(FOLDER / "teacher_frames.py"), *recipe.teacher]
+        lines.append([*words, "--output", str(frames)])
+    words = [
+        sys.executable,
+        "-m",
+        "mace_train.cli.train",
+        f"experiment={recipe.experiment}",
+    ]
+    words += [f"run_dir={options.folder / name}", *(f"{key}={keys[key]}" for key in keys)]
+    return [*lines, [*words, *options.overrides]]
+
+
+def main() -> None:
+    """Make each model that is asked for and not there."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--folder", type=Path, default=FOLDER / "models")
+    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument(
+        "overrides", nargs="*", help="keys of mace-train for all of them: trainer.devices=2"
+    )
+    options = parser.parse_args()
+    missing = [
+        str(options.data_dir / file)
+        for name in options.only
+        for file in RECIPES[name].files.values()
+        if not (options.data_dir / file).is_file()
+    ]
+    if missing:
+        sys.exit(f"error: {', '.join(missing)} not found; --data-dir, or --only others")
+    for place, name in enumerate(options.only, start=1):
+        title = f"[{place}/{len(options.only)}] {name}"
+        if (options.folder / name / "model.safetensors").is_file():
+            print(f"{title}: is there", flush=True)
+            continue
+        print(f"{title}: about {RECIPES[name].minutes} minutes", flush=True)
+        began = time.perf_counter()
+        for words in commands(name, options):
+            if subprocess.run(words, check=False).returncode != 0:
+                sys.exit(f"error: {name}: see above; the same command goes on")
+        print(
+            f"{title}: made in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
