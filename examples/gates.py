@@ -24,6 +24,11 @@ PAGE, FIGURES = ROOT / "docs" / "examples.md", ROOT / "docs" / "figures"
 BEGIN, END = "<!-- gates: begin -->", "<!-- gates: end -->"
 EXAMPLES = {
     "water": ("water.py", "water", ["--frames", "DATA/apps/water_192_120.extxyz"]),
+    "proton_transfer": (
+        "proton_transfer.py",
+        "acac",
+        ["--frames", "DATA/acac_train_300K.xyz", "DATA/acac_test_MD_300K.xyz"],
+    ),
     "phonons_silicon": ("phonons.py", "silicon", ["--crystal", "Si"]),
     "phonons_nacl": ("phonons.py", "nacl", ["--crystal", "NaCl"]),
     "elastic_silicon": ("elastic_constants.py", "silicon", ["--crystal", "Si"]),

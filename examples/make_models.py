@@ -46,6 +46,11 @@ RECIPES = {
         minutes=8,
     ),
     "organic": Recipe("example_organic", {"data.train": "3BPA_train_300K.xyz"}, minutes=3),
+    "acac": Recipe(
+        "example_acac",
+        {"data.train": "acac_train_600K.xyz", "data.test": "acac_test_MD_300K.xyz"},
+        minutes=4,
+    ),
     "water": Recipe(
         "example_water",
         {"data.train": "apps/water_192_120.extxyz"},

@@ -16,8 +16,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixCom
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from gates import Gate, write_gates
 from matplotlib.figure import Figure
 
@@ -68,13 +68,15 @@ def look() -> None:
 
 atoms.calc = MACECalculator(options.model, dtype="float32")
 random = np.random.default_rng(0)
-MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=random)
-Stationary(atoms)
+thermal = np.sqrt(atoms.get_masses() * units.kB * TEMPERATURE)
+atoms.set_momenta(random.normal(size=(len(atoms), 3)) * thermal[:, None])
+atoms.set_constraint(FixCom())
 run = Langevin(
     atoms,
     timestep=STEP * units.fs,
     temperature_K=TEMPERATURE,
     friction=0.02 / units.fs,
+    fixcm=False,
     rng=random,
 )
 run.run(num_settle)

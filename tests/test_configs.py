@@ -28,6 +28,7 @@ NEEDED = {
     ("experiment", "overfit_tiny"): [],
     ("experiment", "example_silicon"): ["data.train=sample"],
     ("experiment", "example_nacl"): ["data.train=sample"],
+    ("experiment", "example_acac"): ["data.train=sample"],
     ("experiment", "example_organic"): ["data.train=sample"],
     ("experiment", "example_water"): ["data.train=sample", f"init_from={__file__}"],
 }

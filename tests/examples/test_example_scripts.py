@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 from ase.io import read, write
 
+from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
 
 ROOT = Path(__file__).parents[2]
@@ -97,8 +98,6 @@ def test_elastic_constants_of_a_known_potential(run_with_tersoff, tmp_path):
 @pytest.mark.slow
 def test_a_constant_for_each_element_does_not_count_in_the_comparison(tmp_path, small_mace):
     needs("chgnet")
-    from mace_train import MACECalculator
-
     model = small_mace()
     save_model(tmp_path / "m.safetensors", model, metadata={})
     frames = []
@@ -178,3 +177,25 @@ def test_water_runs_and_its_functions_count_all_pairs(tmp_path, small_mace):
     assert peak == pytest.approx(spacing, abs=0.2)
     assert 0.8 < found["longest O-H bond (Å)"]["value"] < 1.3
     assert (tmp_path / "out" / "water.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_proton_path_by_the_model_that_gave_the_labels(tmp_path, small_mace):
+    model = small_mace(atomic_numbers=[1, 6, 8])
+    save_model(tmp_path / "m.safetensors", model, metadata={})
+    frames = []
+    for seed in range(4):
+        atoms = molecule("HCOOH")  # two oxygens, and a proton between them
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = MACECalculator(model)
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    write(tmp_path / "f.xyz", frames, format="extxyz")
+    words = ["--model", "m.safetensors", "--frames", "f.xyz", "--output", "out", "--quick"]
+    out = run(tmp_path, "proton_transfer.py", *words)
+    assert out.returncode == 0, out.stderr
+    found = gates_of(tmp_path / "out")
+    assert found["forces half-way: RMSE (meV/Å)"]["value"] < 1e-3
+    assert abs(found["energy half-way, off against other frames (meV)"]["value"]) < 1e-3
+    assert (tmp_path / "out" / "proton_transfer.png").stat().st_size > 5_000
