@@ -87,7 +87,9 @@ def _best_model(
     config: dict[str, Any], folder: RunFolder, tuning: Start | None
 ) -> tuple[MACE, int]:
     """The best model and the epochs that it was trained; what no epoch was better than."""
-    if tuning is not None and not folder.best.is_file():
+    one = folder.checkpoints.best_stage_one
+    best = folder.best if folder.best.is_file() or not one.is_file() else one
+    if tuning is not None and not best.is_file():
         logger.warning(
             "no epoch was better on the validation frames than the model that training "
             "began with, so that %s holds that one: the parent with the new E0s. The last "
@@ -96,8 +98,8 @@ def _best_model(
             folder.last,
         )
         return tuning.untrained(), 0
-    model = load_model(folder.best, backend=config["model"]["backend"])
-    return model, read_checkpoint(folder.best)["num_epochs"]
+    model = load_model(best, backend=config["model"]["backend"])
+    return model, read_checkpoint(best)["num_epochs"]
 
 
 def _save(

@@ -419,3 +419,16 @@ def test_a_head_that_the_model_will_not_have_is_refused_with_those_it_has(words,
 def test_a_file_that_is_trained_on_and_validates_is_told(words, mine, caplog):
     tune(words, f"data.valid={mine}", "trainer.max_epochs=1")
     assert "mine.xyz is in data.train and in data.valid" in caplog.text
+
+
+def test_a_second_stage_that_only_got_worse_leaves_the_best_of_the_first(words, tmp_path):
+    """Its first epoch ruins the model, whatever its own loss was at the start."""
+    more = ["stage_two.start_epoch=1", "stage_two.lr=5.0", "optim.clip_norm=null"]
+    tune(words, "finetune.method=full", "ema.decay=null", *more)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert not (checkpoints / "best.ckpt").exists()
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    first = load_model(checkpoints / "best_stage_one.ckpt")
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+    assert read_metadata(tmp_path / "run" / "model.safetensors")["num_epochs"] == 1
