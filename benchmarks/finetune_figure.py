@@ -11,6 +11,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from mace_train.training.figures import STYLE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -22,16 +24,6 @@ _STYLES = {
     "replay, lr 1e-2": ("#e0a030", "v"),
     "lora": ("#3d8b5f", "D"),
     "freeze": ("#8e5ea2", "P"),
-}
-_RC: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#444444",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "savefig.dpi": 130,
 }
 
 
@@ -51,7 +43,7 @@ def draw(path: Path, results: dict[str, Any]) -> None:
             if name == "acetylacetone":
                 level = 1000 * parent["old"]["forces"]
                 panels.append((errors, "old", f"{task.name}: 3BPA kept", level))
-    with rc_context(_RC):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.7 * len(panels), 3.8), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, panel in zip(grid, panels):

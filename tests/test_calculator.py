@@ -12,6 +12,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
+from tiny_models import SMALL
 
 from mace_train.calculator import MACECalculator
 from mace_train.checkpoints.model_file import load_model, save_model
@@ -19,19 +20,7 @@ from mace_train.model.mace import MACE
 
 STEP = 1e-4  # Å, and strain: central differences are good to STEP^2
 TOLERANCE = 1e-6  # eV/Å and eV/Å^3
-ARGUMENTS = {
-    "hidden_irreps": "4x0e + 4x1o",
-    "max_ell": 2,
-    "correlation": 2,
-    "num_interactions": 2,
-    "r_max": 4.0,
-    "num_radial_basis": 4,
-    "cutoff_p": 5,
-    "radial_mlp": [8],
-    "readout_hidden_irreps": "4x0e",
-    "first_interaction": "residual",
-    "interaction": "residual",
-    "distance_transform": "none",
+ARGUMENTS = SMALL | {
     "pair_repulsion": True,
     "atomic_numbers": [1, 6, 8, 13, 14],
     "avg_num_neighbors": 6.0,

@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ase import Atoms
-
 from mace_train.cli.construction import construct
 from mace_train.cli.finetune import data_sources
 from mace_train.cli.frame_progress import frame_progress
@@ -18,6 +16,7 @@ from mace_train.finetuning.checks_before_after import check_before_after
 from mace_train.finetuning.compared import ComparedSet
 from mace_train.finetuning.comparison_report import write_comparison
 from mace_train.finetuning.guard_sets import given_guard, made_guard
+from mace_train.finetuning.parent_labels import structures_of
 from mace_train.finetuning.start import user_frames
 from mace_train.transfer.heads import with_one_head
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from mace_train.finetuning.start import Start
     from mace_train.model.mace import MACE
     from mace_train.training.datamodule import MACEDataModule
-    from mace_train.training.frame_set import FrameSet
 
 _CHECKED_FRAMES = 100
 
@@ -88,7 +86,7 @@ def compare_with_parent(
         frames = user_frames(datamodule.data.sets["train"])
         sample = frames.random_sample(_CHECKED_FRAMES, seed=config["seed"])
         checks = check_before_after(
-            start.parent, model, _structures(sample), head=model.heads[0]
+            start.parent, model, structures_of(sample), head=model.heads[0]
         )
     told = write_comparison(
         folder,
@@ -132,9 +130,3 @@ def open_guard(config: dict[str, Any], folder: Path, start: Start) -> ComparedSe
     keys = data_sources(config["data"]).keys
     common |= {"keys": keys, "known": start.known}
     return given_guard(spec, folder / "guard.extxyz", start.parent, **common)
-
-
-def _structures(frames: FrameSet) -> list[Atoms]:
-    """Frames without their labels."""
-    found = map(frames.store.frame, map(int, frames.indices))
-    return [Atoms(f.atomic_numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in found]

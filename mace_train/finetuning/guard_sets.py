@@ -9,13 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 
 from mace_train.data.cache import open_store
 from mace_train.data.labels import LabelKeys
 from mace_train.finetuning.compared import ComparedSet
 from mace_train.finetuning.guard_frames import find_guard
-from mace_train.finetuning.parent_labels import write_parent_labels
+from mace_train.finetuning.parent_labels import structures_of, write_parent_labels
 from mace_train.training.data_sets import DEFAULT_HEAD, DataSet, read_sets
 from mace_train.training.frame_set import LABEL_NAMES, FrameSet, name_elements
 from mace_train.training.joined_sets import open_sets
@@ -139,7 +138,7 @@ def given_guard(
         origin += f" ({len(every) - len(frames)} with other elements left out)"
     if not any(frames.label_counts.values()):
         write_parent_labels(
-            path, _structures(frames), parent, head=parent_head, progress=progress
+            path, structures_of(frames), parent, head=parent_head, progress=progress
         )
         labelled = open_store(path, keys=LabelKeys(are_checked=False), **files)
         frames = FrameSet.of_all(labelled)
@@ -165,9 +164,3 @@ def _with_known_elements(frames: FrameSet, elements: ElementTable) -> FrameSet:
             "with finetune.elements=all"
         )
     return kept
-
-
-def _structures(frames: FrameSet) -> list[Atoms]:
-    """Frames without their labels."""
-    found = map(frames.store.frame, frames.indices.tolist())
-    return [Atoms(f.atomic_numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in found]

@@ -18,6 +18,7 @@ from mace_train.data.cache import open_store
 from mace_train.data.labels import LabelKeys
 from mace_train.data.sources import expand_sources, is_shard
 from mace_train.graph import AtomicGraph
+from mace_train.training.frame_set import FrameSet
 from mace_train.training.predictions import FramePrediction
 from mace_train.training.whole_file import finish_file, partial_name
 
@@ -144,11 +145,13 @@ def read_structures(
         cache_dir=cache_dir,
         progress=progress,
     )
-    frames = map(store.frame, range(len(store)))
-    return [
-        Atoms(frame.atomic_numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-        for frame in frames
-    ]
+    return structures_of(FrameSet.of_all(store))
+
+
+def structures_of(frames: FrameSet) -> list[Atoms]:
+    """Frames of a store as structures, without their labels."""
+    found = map(frames.store.frame, frames.indices.tolist())
+    return [Atoms(f.atomic_numbers, f.positions, cell=f.cell, pbc=f.pbc) for f in found]
 
 
 def place_of_head(model: MACE, head: str | None) -> int:

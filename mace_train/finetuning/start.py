@@ -103,9 +103,7 @@ def make_start(
     """
     data = datamodule.data
     mine, valid = (user_frames(data.sets[name]) for name in ("train", "valid"))
-    check_user_frames(
-        mine, valid, elements_known=parent.elements, loss_weights=loss_weights
-    )
+    check_user_frames(mine, valid, loss_weights=loss_weights)
     method, reason = settings.choose_method(num_frames=len(mine), has_replay=has_replay)
     logger.info("method of fine-tuning: %s (%s)", method, reason)
     known = parent.elements

@@ -12,7 +12,6 @@ import numpy as np
 
 from mace_train.data.frame import Frame
 from mace_train.data.mixed_store import MixedStore
-from mace_train.elements import ElementTable
 from mace_train.training.frame_set import LABEL_NAMES, FrameSet
 from mace_train.training.required_labels import weighted_frames
 
@@ -33,7 +32,6 @@ def check_user_frames(
     train: FrameSet,
     valid: FrameSet,
     *,
-    elements_known: ElementTable,
     loss_weights: Mapping[str, float] | None = None,
 ) -> None:
     """Refuse frames that cannot make a better model, with the cure.
@@ -41,22 +39,13 @@ def check_user_frames(
     Args:
         train: The user's frames to train on, without isolated atoms and replayed frames.
         valid: Those to validate on.
-        elements_known: Those of the parent.
         loss_weights: Weight of ``energy``, ``forces`` and ``stress``; without a weight of
             the stress, a stress that cannot be is no fault. None: all have one.
 
     Raises:
-        ValueError: If an element is not known to the parent, there are fewer than five
-            frames, all are the same, or molecules have a stress.
+        ValueError: If there are fewer than five frames, all are the same, or molecules have
+            a stress.
     """
-    for where, frames in (("data.train", train), ("the validation set", valid)):
-        frames.require_elements(
-            elements_known,
-            who="the model to start from",
-            where=where,
-            cure="Leave these frames out; or start from a model that knows these elements "
-            "(init_from); or train from the beginning, without init_from",
-        )
     _require_some(train, valid)
     _require_differences(train, valid)
     if 0 < len(valid) < _FEW_VALID:

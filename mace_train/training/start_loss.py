@@ -34,9 +34,10 @@ class StartLoss(lightning.Callback):
         """Tell the stages what the loss of each is before the first step."""
         assert isinstance(pl_module, MACEModule)
         stages, position = pl_module.stages, pl_module.position
-        is_begun = position.epoch > 0 or position.batches_done > 0
+        if position.epoch > 0 or position.batches_done > 0:
+            return
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        if is_begun or not loader:
+        if not loader:
             return
         first = start_loss(pl_module, loader, pl_module.loss)
         second = math.inf

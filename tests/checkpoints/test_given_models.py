@@ -5,25 +5,16 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from tiny_models import SMALL
 
 from mace_train.calculator import MACECalculator
 from mace_train.checkpoints.given_models import given_models
 from mace_train.model.mace import MACE
 
-ARGUMENTS = {
+ARGUMENTS = SMALL | {
     "hidden_irreps": "4x0e",
     "max_ell": 1,
-    "correlation": 2,
     "num_interactions": 1,
-    "r_max": 4.0,
-    "num_radial_basis": 4,
-    "cutoff_p": 5,
-    "radial_mlp": [8],
-    "readout_hidden_irreps": "4x0e",
-    "first_interaction": "residual",
-    "interaction": "residual",
-    "distance_transform": "none",
-    "pair_repulsion": False,
     "atomic_numbers": [1, 8],
     "atomic_energies": [-1.0, -2.0],
     "avg_num_neighbors": 2.0,

@@ -136,8 +136,10 @@ def test_keys_of_another_method_are_not_ignored_in_silence(words, given, word):
 
 
 def test_keys_of_a_method_that_auto_may_choose_are_allowed(words, frames_file):
-    compose("train", [*words, "finetune.lora_rank=2"])
-    compose("train", [*words, f"data.replay={frames_file}", "finetune.head=mine"])
+    low = compose("train", [*words, "finetune.lora_rank=2"])
+    assert low["finetune"]["lora_rank"] == 2
+    replayed = [f"data.replay={frames_file}", "finetune.head=mine"]
+    assert compose("train", [*words, *replayed])["finetune"]["head"] == "mine"
 
 
 def test_a_job_of_several_processes_cannot_train_a_committee(words):

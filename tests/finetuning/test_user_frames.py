@@ -8,15 +8,12 @@ from ase.io import write
 from mace_train.data.cache import open_store
 from mace_train.data.labels import LabelKeys
 from mace_train.data.mixed_store import MixedStore, SetRole
-from mace_train.elements import ElementTable
 from mace_train.finetuning.user_frames import (
     absent_labels,
     absent_labels_by_head,
     check_user_frames,
 )
 from mace_train.training.frame_set import FrameSet
-
-WATER = ElementTable((1, 8))
 
 
 def water(seed, *, stress=False):
@@ -44,29 +41,15 @@ def store_of(tmp_path, frames, name="mine.xyz", **keys):
     return open_store(path, keys=LabelKeys(**keys), r_max=3.0, cache_dir=cache)
 
 
-def check(store, *, elements=WATER, num_valid=1, **options):
+def check(store, *, num_valid=1, **options):
     places = np.arange(len(store))
     train = FrameSet(store, places[num_valid:])
     valid = FrameSet(store, places[:num_valid])
-    check_user_frames(train, valid, elements_known=elements, **options)
+    check_user_frames(train, valid, **options)
 
 
-def test_five_different_frames_of_known_elements_are_enough(tmp_path):
+def test_five_different_frames_are_enough(tmp_path):
     check(store_of(tmp_path, [water(seed) for seed in range(5)]))
-
-
-@pytest.mark.parametrize(("place", "where"), [(3, "data.train"), (0, "validation set")])
-def test_an_unknown_element_is_named_with_its_frames_and_what_is_known(
-    tmp_path, place, where
-):
-    frames = [water(seed) for seed in range(6)]
-    frames[place].symbols[1] = "Cl"
-    with pytest.raises(ValueError, match="model to start from does not know Cl") as caught:
-        check(store_of(tmp_path, frames))
-    message = str(caught.value)
-    assert where in message
-    assert f"mine.xyz, frame {place}, HOCl" in message
-    assert "It knows H O. Leave these frames out; or start from a model that" in message
 
 
 def test_fewer_than_five_frames_are_counted(tmp_path):
@@ -97,7 +80,7 @@ def test_one_frame_that_differs_is_enough_to_go_on(tmp_path):
 def test_frames_of_different_cells_are_not_the_same(tmp_path):
     frames = [crystal(0) for _ in range(5)]
     frames[2].set_cell(frames[2].cell.array * 1.01)
-    check(store_of(tmp_path, frames), elements=ElementTable((8, 12)))
+    check(store_of(tmp_path, frames))
 
 
 def test_a_stress_of_molecules_is_refused_unless_it_is_left_out(tmp_path):
@@ -115,7 +98,7 @@ def test_a_stress_of_molecules_is_refused_unless_it_is_left_out(tmp_path):
 def test_in_mixed_frames_a_stress_of_molecules_is_only_told(tmp_path, caplog):
     frames = [water(seed, stress=True) for seed in range(3)]
     frames += [crystal(seed) for seed in range(3)]
-    check(store_of(tmp_path, frames), elements=ElementTable((1, 8, 12)))
+    check(store_of(tmp_path, frames))
     assert "3 frames have a stress but are not periodic in three" in caplog.text
 
 
@@ -129,9 +112,9 @@ def test_a_stress_among_replayed_frames_does_not_count(tmp_path):
         heads=["mine", "old"],
     )
     train, valid = (FrameSet(store, np.array(p)) for p in ([1, 2, 3, 4, 5], [0]))
-    check_user_frames(train, valid, elements_known=WATER)
+    check_user_frames(train, valid)
     with pytest.raises(ValueError, match="4 frames have a stress"):
-        check_user_frames(FrameSet.of_all(store), valid, elements_known=WATER)
+        check_user_frames(FrameSet.of_all(store), valid)
 
 
 def test_labels_that_no_training_frame_has_are_absent(tmp_path):
