@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mace_train.cli.other_names import our_name
 from mace_train.cli.problems import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ def _unknown_key(override: Override, whole: DictConfig) -> Problem | None:
     known = [*map(str, whole), *(name for name, _ in _leaves(whole))]
     known = [name for name in known if name.partition(".")[0] != "hydra"]
     same_end = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    if not same_end and (ours := our_name(key)) in known:
+        same_end = [ours]
     hint = (
         f"; did you mean {' or '.join(same_end[:3])}?" if same_end else nearest(key, known)
     )

@@ -43,6 +43,8 @@ METHOD_KEYS = {
 }
 """Keys that belong to one method."""
 
+_RECIPES = "finetune.recipes."
+
 E0_WORDS = ("estimated", "isolated_atoms", "parent")
 
 
@@ -85,13 +87,14 @@ def unused_keys(
     shown = f"finetune.method={method}" + (
         ", which chooses full or lora" if method == "auto" and not replay else ""
     )
+    recipes = {key: key.split(".")[2] for key in given if key.startswith(_RECIPES)}
+    belongs = {f"finetune.{name}": method for name, method in METHOD_KEYS.items()} | recipes
     return [
         Problem(
-            f"finetune.{name}",
-            f"has no effect with {shown}: it belongs to finetune.method={its_method}",
+            key, f"has no effect with {shown}: it belongs to finetune.method={its_method}"
         )
-        for name, its_method in METHOD_KEYS.items()
-        if f"finetune.{name}" in given and its_method not in possible
+        for key, its_method in belongs.items()
+        if key in given and its_method not in possible
     ]
 
 

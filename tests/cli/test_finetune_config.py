@@ -127,6 +127,11 @@ def test_references_and_keys():
         (["finetune.replay_labels=parent"], "finetune.replay_labels"),
         (["finetune.keep_parent_head=false"], "finetune.keep_parent_head"),
         (["finetune.trainable=[readouts]"], "finetune.trainable"),
+        (
+            ["finetune.method=lora", "finetune.recipes.full.lr=0.1"],
+            "finetune.recipes.full.lr",
+        ),
+        (["finetune.recipes.replay.lr=0.1"], "finetune.recipes.replay.lr"),
     ],
 )
 def test_keys_of_another_method_are_not_ignored_in_silence(words, given, word):
