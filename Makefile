@@ -63,10 +63,10 @@ bench-finetune: install  ## fine-tuning against training from nothing, by frames
 
 example-models: install  ## the models that the examples need, into examples/models/ (about 30 minutes)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
-	$(BIN)/python examples/make_models.py --data-dir $(DATA_DIR)
+	$(BIN)/python examples/make_models.py --data-dir $(DATA_DIR) --jobs 2
 
 examples: example-models  ## all examples at full size; their gates into docs/examples.md
-	$(BIN)/python examples/gates.py --data-dir $(DATA_DIR)
+	$(BIN)/python examples/gates.py --data-dir $(DATA_DIR) --jobs 2
 
 clean:  ## remove environments, caches and build products (runs/ stays)
 	rm -rf $(VENV) .env-* build dist site *.egg-info .pytest_cache .ruff_cache

@@ -2,10 +2,12 @@
 
     python examples/gates.py                  # or: make examples
     python examples/gates.py --only phonons_silicon --again
+    python examples/gates.py --model mine.safetensors      # another model, for all of them
 
 Models come from `make example-models`; an example writes its figure and a gates.json into
 examples/results/NAME/. It runs again if its model or its script is newer, or with --again.
-The table in docs/examples.md, between its markers, is written from these files.
+The table in docs/examples.md, between its markers, is written from these files; that of
+another model goes to examples/results/MODEL/gates.md.
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs import Job, JobQueue
+
 ROOT = Path(__file__).parents[1]
 MODELS, RESULTS = ROOT / "examples" / "models", ROOT / "examples" / "results"
 PAGE, FIGURES = ROOT / "docs" / "examples.md", ROOT / "docs" / "figures"
+CRYSTALS = ROOT / "examples" / "reference_crystals.py"
 BEGIN, END = "<!-- gates: begin -->", "<!-- gates: end -->"
 EXAMPLES = {
     "water": ("water.py", "water", ["--frames", "DATA/apps/water_192_120.extxyz"]),
@@ -29,10 +33,25 @@ EXAMPLES = {
         "acac",
         ["--frames", "DATA/acac_train_300K.xyz", "DATA/acac_test_MD_300K.xyz"],
     ),
+    "ice": ("ice.py", "ice", ["--data-dir", "DATA/"]),
+    "co_oxidation": ("co_oxidation.py", "copper", []),
+    "adsorption_scaling": ("adsorption_scaling.py", "surfaces", []),
+    "co2_on_in2o3": ("co2_on_in2o3.py", "in2o3", []),
+    "pourbaix": ("pourbaix.py", "oxides", []),
+    "mofs": ("mofs.py", "mofs", ["--data-dir", "DATA/"]),
+    "co2_in_mof": ("co2_in_mof.py", "mofs", ["--data-dir", "DATA/"]),
     "phonons_silicon": ("phonons.py", "silicon", ["--crystal", "Si"]),
     "phonons_nacl": ("phonons.py", "nacl", ["--crystal", "NaCl"]),
     "elastic_silicon": ("elastic_constants.py", "silicon", ["--crystal", "Si"]),
     "elastic_nacl": ("elastic_constants.py", "nacl", ["--crystal", "NaCl"]),
+    "molecular_dynamics": (
+        "molecular_dynamics.py",
+        "silicon",
+        [
+            *("--structure", "DATA/mlearn_Si_test.extxyz", "--repeat", "1"),
+            *("--timestep", "1", "--stages", "300:3", "300-900:3", "900:1", "nve:2"),
+        ],
+    ),
     "chgnet_comparison": (
         "chgnet_comparison.py",
         "silicon",
@@ -110,50 +129,67 @@ def with_table(page: str, rows: str) -> str:
     return f"{before}{BEGIN}\n{rows}\n{END}{rest.split(END)[1]}"
 
 
-def is_done(name: str) -> bool:
-    """Whether the gates of an example are there, and newer than its scripts and model."""
-    script, model, _ = EXAMPLES[name]
-    scripts = [ROOT / "examples" / name for name in (script, "reference_crystals.py")]
-    made_of = [*scripts, MODELS / model / "model.safetensors"]
-    gates = RESULTS / name / "gates.json"
+def is_done(name: str, model: Path, results: Path) -> bool:
+    """Whether the gates of an example are there, and newer than its sources and model."""
+    script, taught, _ = EXAMPLES[name]
+    structures = ROOT / "examples" / "structures" / f"{taught}.py"
+    made_of = [ROOT / "examples" / script, model]
+    made_of += [path for path in (structures, CRYSTALS) if path.is_file()]
+    gates = results / name / "gates.json"
     return gates.is_file() and all(
         path.is_file() and path.stat().st_mtime < gates.stat().st_mtime for path in made_of
     )
 
 
-def run(name: str, data_dir: Path) -> bool:
-    """Run one example in a process of its own; whether it came to its end."""
-    script, model, arguments = EXAMPLES[name]
-    folder = RESULTS / name
+def job(name: str, model: Path, results: Path, data_dir: Path) -> Job:
+    """The example in a process of its own."""
+    script, _, arguments = EXAMPLES[name]
+    folder = results / name
     (folder / "gates.json").unlink(missing_ok=True)
     words = [sys.executable, str(ROOT / "examples" / script), "--output", str(folder)]
-    words += ["--model", str(MODELS / model / "model.safetensors")]
+    words += ["--model", str(model)]
     words += [word.replace("DATA/", f"{data_dir.resolve()}/") for word in arguments]
-    print(f"== {name}", flush=True)
-    return subprocess.run(words, check=False, cwd=ROOT).returncode == 0
+    return Job(name, [words], results / f"{name}.log")
 
 
-def main() -> None:
-    """Run what is asked for and not done, and write table and figures into the docs."""
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=EXAMPLES, default=list(EXAMPLES))
+    parser.add_argument("--model", type=Path, help="for all of them, in place of their own")
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--again", action="store_true", help="run what is done too")
-    options = parser.parse_args()
-    failed = [
-        name
-        for name in options.only
-        if (options.again or not is_done(name)) and not run(name, options.data_dir)
-    ]
-    PAGE.write_text(
-        with_table(PAGE.read_text(encoding="utf-8"), table(RESULTS)), encoding="utf-8"
-    )
-    for name in EXAMPLES:
-        for figure in (RESULTS / name).glob("*.png"):
-            shutil.copyfile(figure, FIGURES / f"example_{name}.png")
-    print(f"table: {PAGE}")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what is asked for and not done, and write table and figures."""
+    options = arguments()
+    results = RESULTS / options.model.stem if options.model else RESULTS
+    if options.model and not options.model.is_file():
+        sys.exit(f"error: --model {options.model}: no such file")
+    jobs = []
+    for name in options.only:
+        model = options.model or MODELS / EXAMPLES[name][1] / "model.safetensors"
+        if options.again or not is_done(name, model, results):
+            jobs.append(job(name, model, results, options.data_dir))
+    failed = JobQueue(jobs, options.jobs).run()
+    if options.model:
+        page = results / "gates.md"
+        page.write_text(table(results) + "\n", encoding="utf-8")
+    else:
+        page = PAGE
+        rows = table(results)
+        page.write_text(
+            with_table(page.read_text(encoding="utf-8"), rows), encoding="utf-8"
+        )
+        for name in EXAMPLES:
+            for figure in (results / name).glob("*.png"):
+                shutil.copyfile(figure, FIGURES / f"example_{name}.png")
+    print(f"table: {page}")
     if failed:
         sys.exit(f"error: {', '.join(failed)} did not come to the end; see above")
 

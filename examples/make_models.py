@@ -2,6 +2,7 @@
 
     python examples/make_models.py --data-dir ../shared/data     # or: make example-models
     python examples/make_models.py --only nacl
+    python examples/make_models.py --jobs 2     # two at a time, each on half of the cores
 
 A model that is there is not made again; one that was interrupted goes on where it was:
 labels frame by frame, training from its last checkpoint. Frames of a teacher need CHGNet
@@ -11,11 +12,11 @@ labels frame by frame, training from its last checkpoint. Frames of a teacher ne
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from jobs import Job, JobQueue
 
 FOLDER = Path(__file__).parent
 
@@ -27,14 +28,14 @@ class Recipe:
     Attributes:
         experiment: Configuration of `mace-train`.
         files: Its keys that are files of --data-dir.
-        teacher: Arguments of teacher_frames.py where the frames are made first.
+        teacher: Module of structures/ where CHGNet labels the frames first.
         parent: Recipe of the model that this one is fine-tuned from.
         minutes: About, on one core.
     """
 
     experiment: str
-    files: dict[str, str]
-    teacher: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    teacher: str = ""
     parent: str = ""
     minutes: int = 5
 
@@ -57,7 +58,13 @@ RECIPES = {
         parent="organic",
         minutes=6,
     ),
-    "nacl": Recipe("example_nacl", {}, ("--crystal", "NaCl"), minutes=4),
+    "nacl": Recipe("example_nacl", teacher="nacl", minutes=4),
+    "ice": Recipe("example_ice", teacher="ice", minutes=8),
+    "copper": Recipe("example_copper", teacher="copper", minutes=6),
+    "surfaces": Recipe("example_surfaces", teacher="surfaces", minutes=8),
+    "in2o3": Recipe("example_in2o3", teacher="in2o3", minutes=7),
+    "oxides": Recipe("example_oxides", teacher="oxides", minutes=6),
+    "mofs": Recipe("example_mofs", teacher="mofs", minutes=8),
 }
 
 
@@ -71,8 +78,9 @@ def commands(name: str, options: argparse.Namespace) -> list[list[str]]:
     if recipe.teacher:
         frames = options.folder / f"{name}.extxyz"
         keys["data.train"] = frames
-        words = [sys.executable, str(FOLDER / "teacher_frames.py"), *recipe.teacher]
-        lines.append([*words, "--output", str(frames)])
+        words = [sys.executable, str(FOLDER / "teacher_frames.py"), "--of", recipe.teacher]
+        words += ["--data-dir", str(options.data_dir), "--output", str(frames)]
+        lines.append(words)
     words = [
         sys.executable,
         "-m",
@@ -91,6 +99,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--folder", type=Path, default=FOLDER / "models")
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--jobs", type=int, default=1, help="so many models at a time")
     parser.add_argument(
         "overrides", nargs="*", help="keys of mace-train for all of them: trainer.devices=2"
     )
@@ -103,19 +112,15 @@ def main() -> None:
     ]
     if missing:
         sys.exit(f"error: {', '.join(missing)} not found; --data-dir, or --only others")
-    for place, name in enumerate(options.only, start=1):
-        title = f"[{place}/{len(options.only)}] {name}"
+    jobs = []
+    for name in options.only:
         if (options.folder / name / "model.safetensors").is_file():
-            print(f"{title}: is there", flush=True)
+            print(f"{name}: is there", flush=True)
             continue
-        print(f"{title}: about {RECIPES[name].minutes} minutes", flush=True)
-        began = time.perf_counter()
-        for words in commands(name, options):
-            if subprocess.run(words, check=False).returncode != 0:
-                sys.exit(f"error: {name}: see above; the same command goes on")
-        print(
-            f"{title}: made in {(time.perf_counter() - began) / 60:.1f} minutes", flush=True
-        )
+        recipe, log = RECIPES[name], options.folder / f"{name}.log"
+        jobs.append(Job(name, commands(name, options), log, recipe.minutes, recipe.parent))
+    if failed := JobQueue(jobs, options.jobs).run():
+        sys.exit(f"error: {', '.join(failed)} not made; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
+from gates import Gate, write_gates
 
 from mace_train import MACECalculator
 from mace_train.simulation.figures import draw_run
@@ -28,9 +29,7 @@ from mace_train.simulation.trip_wires import TripWireError, TripWires
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
-parser.add_argument(
-    "--model", type=Path, help="default: the newest runs/*/model.safetensors"
-)
+parser.add_argument("--model", type=Path, help="default: the newest runs/*/model...")
 parser.add_argument("--structure", type=Path, help="any file of ASE; default: MgO, 8 atoms")
 parser.add_argument("--repeat", type=int, default=2, help="supercell: times per direction")
 parser.add_argument(
@@ -44,7 +43,7 @@ parser.add_argument("--thermostat", default="rescaling", choices=("rescaling", "
 parser.add_argument("--seed", type=int, default=0, help="of velocities and thermostat")
 parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
 parser.add_argument("--device", default="cpu")
-parser.add_argument("--folder", type=Path, default=Path("runs/molecular_dynamics"))
+parser.add_argument("--folder", "--output", type=Path, default="runs/molecular_dynamics")
 parser.add_argument("--log-every", type=int, default=10, help="steps")
 parser.add_argument("--frame-every", type=int, default=50, help="steps")
 parser.add_argument("--save-minutes", type=float, default=1.0, help="between states")
@@ -58,9 +57,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # %% The crystal and the model
 def newest_model() -> Path:
     """The model file that was written last."""
-    found = sorted(
-        Path("runs").glob("*/model.safetensors"), key=lambda p: p.stat().st_mtime
-    )
+    models = Path("runs").glob("*/model.safetensors")
+    found = sorted(models, key=lambda path: path.stat().st_mtime)
     if not found:
         parser.error("there is no runs/*/model.safetensors: `make train` first, or --model")
     return found[-1]
@@ -102,12 +100,18 @@ try:
     logging.info("%s, %s, into %s", model, atoms.get_chemical_formula(), options.folder)
     outcome = run.run()
 
-    # What came out, stage by stage, and the figure
     logging.info("%s after %d steps", outcome, run.step)
-    for summary in summarize(options.folder, run.schedule):
+    stages = summarize(options.folder, run.schedule)
+    for summary in stages:
         logging.info("%s", summary)
-    draw_run(options.folder / "molecular_dynamics.png", options.folder)
-    logging.info("figure: %s", options.folder / "molecular_dynamics.png")
+    figure = options.folder / "molecular_dynamics.png"
+    draw_run(figure, options.folder)
+    logging.info("figure: %s", figure)
+    if outcome == "finished":
+        lost, drift = 100 * (1 - stages[-1].bonds_kept), stages[-1].drift_rate
+        gates = [Gate("bonds lost at the end (%)", lost, 1.0)]
+        gates += [Gate("drift of the last stage (meV/atom/ps)", drift, 0.1)]
+        write_gates(options.folder, gates)
 except (TripWireError, ValueError, OSError) as error:
     sys.exit(f"error: {error}")
 except KeyboardInterrupt:

@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.calculators.tersoff import Tersoff, TersoffParameters
-from ase.io import read, write
+from ase.io import write
 
 from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
@@ -121,29 +121,6 @@ def test_a_constant_for_each_element_does_not_count_in_the_comparison(tmp_path, 
     assert found["forces, own model: MAE (meV/Å)"]["value"] < 1e-3
     assert found["energy, CHGNet: MAE (meV/atom)"]["value"] > 0.1
     assert (tmp_path / "out" / "parity.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_frames_of_the_teacher_go_on_with_the_same_frames(tmp_path):
-    needs("chgnet")
-    words = ["--crystal", "NaCl", "--frames", "4", "--output"]
-    out = run(tmp_path, "teacher_frames.py", *words, "whole.extxyz")
-    assert out.returncode == 0, out.stderr
-    whole = (tmp_path / "whole.extxyz").read_text(encoding="utf-8")
-    (tmp_path / "cut.part").write_text(whole[: len(whole) * 2 // 3], encoding="utf-8")
-    out = run(tmp_path, "teacher_frames.py", *words, "cut.extxyz")
-    assert out.returncode == 0, out.stderr
-    for one, other in zip(
-        read(tmp_path / "whole.extxyz", ":"),
-        read(tmp_path / "cut.extxyz", ":"),
-        strict=True,
-    ):
-        assert one.info["label_source"] == "CHGNet-0.3.0"
-        assert one.positions == pytest.approx(other.positions, abs=1e-4)
-        assert one.get_forces() == pytest.approx(other.get_forces(), abs=1e-2)
-    out = run(tmp_path, "teacher_frames.py", *words, "whole.extxyz", "--seed", "1")
-    assert out.returncode == 1
-    assert "made with other options" in out.stderr
 
 
 @pytest.mark.slow

@@ -58,22 +58,60 @@ def test_the_page_has_the_markers_and_every_example_is_there(gates):
         assert f"../examples/{script}" in page
 
 
-def test_an_example_is_done_until_its_model_changes(gates, tmp_path, monkeypatch):
-    monkeypatch.setattr(gates, "MODELS", tmp_path / "models")
-    monkeypatch.setattr(gates, "RESULTS", tmp_path / "results")
-    assert not gates.is_done("phonons_nacl")
-    model = tmp_path / "models" / "nacl" / "model.safetensors"
+def test_an_example_is_done_until_its_model_changes(gates, tmp_path):
+    model = tmp_path / "nacl.safetensors"
     result = tmp_path / "results" / "phonons_nacl" / "gates.json"
-    for path in (model, result):
-        path.parent.mkdir(parents=True)
-        path.touch()
-    scripts = [
-        gates.ROOT / "examples" / name for name in ("phonons.py", "reference_crystals.py")
-    ]
+    done = ("phonons_nacl", model, tmp_path / "results")
+    assert not gates.is_done(*done)
+    result.parent.mkdir(parents=True)
+    result.touch()
+    model.touch()
+    names = ("phonons.py", "reference_crystals.py", "structures/nacl.py")
+    scripts = [gates.ROOT / "examples" / name for name in names]
     script = max(path.stat().st_mtime for path in scripts)
     times = {model: script + 10, result: script + 20}
     for path, time in times.items():
         os.utime(path, (time, time))
-    assert gates.is_done("phonons_nacl")
+    assert gates.is_done(*done)
     os.utime(model, (script + 30, script + 30))
-    assert not gates.is_done("phonons_nacl")
+    assert not gates.is_done(*done)
+
+
+def test_another_model_for_all_leaves_the_page_alone(gates, tmp_path, monkeypatch, capsys):
+    script = tmp_path / "examples" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        "words = sys.argv[1:]; folder = Path(words[words.index('--output') + 1])\n"
+        "folder.mkdir(parents=True)\n"
+        "(folder / 'gates.json').write_text('[]')\n"
+        "(folder / 'words').write_text(str(words))\n"
+    )
+    model = tmp_path / "mine.safetensors"
+    model.touch()
+    monkeypatch.setattr(gates, "ROOT", tmp_path)
+    monkeypatch.setattr(gates, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(gates, "EXAMPLES", {"one": ("script.py", "taught", ["DATA/f"])})
+    page = gates.PAGE.read_text(encoding="utf-8")
+    words = ["gates.py", "--only", "one", "--model", str(model), "--data-dir", "/frames"]
+    monkeypatch.setattr("sys.argv", words)
+    gates.main()
+    said = (tmp_path / "results" / "mine" / "one" / "words").read_text()
+    assert str(model) in said
+    assert "/frames/f" in said
+    assert (tmp_path / "results" / "mine" / "gates.md").is_file()
+    assert gates.PAGE.read_text(encoding="utf-8") == page
+    monkeypatch.setattr("sys.argv", ["gates.py", "--model", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="no such file"):
+        gates.main()
+
+
+def test_every_example_is_short_and_has_its_figure_and_rows(gates):
+    page = gates.PAGE.read_text(encoding="utf-8")
+    for name, (script, _, _) in gates.EXAMPLES.items():
+        text = (gates.ROOT / "examples" / script).read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 120, script
+        assert (gates.FIGURES / f"example_{name}.png").is_file()
+        assert f"figures/example_{name}.png" in page
+        assert f"\n| {name} | " in page
+    assert "not run yet" not in page
