@@ -76,22 +76,27 @@ def distorted(lesson: Lesson, rng: np.random.Generator) -> Atoms:
 def jostled(atoms: Atoms, num_slab: int, copies: int, seed: int) -> list[Lesson]:
     """Copies whose adsorbate moves far, and whose slab, the first atoms, hardly does."""
     rng, made = np.random.default_rng(seed), []
-    for _ in range(copies):
+    while len(made) < copies:
         copy = atoms.copy()
         copy.positions[:num_slab] += rng.normal(0, 0.03, (num_slab, 3))
         size = (len(atoms) - num_slab, 3)
         copy.positions[num_slab:] += rng.normal(0, rng.uniform(0.03, 0.15), size)
-        made.append(Lesson(copy, 1, rattle=0.0))
+        if is_apart(copy):
+            made.append(Lesson(copy, 1, rattle=0.05))
     return made
+
+
+def is_apart(atoms: Atoms) -> bool:
+    """Whether no atoms touch."""
+    radii = covalent_radii[atoms.numbers]
+    distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
+    np.fill_diagonal(distances, np.inf)
+    return bool((distances > MIN_DISTANCE * (radii[:, None] + radii)).all())
 
 
 def is_sound(atoms: Atoms) -> bool:
     """Whether no atoms touch and no force is one of the teacher's holes."""
-    radii = covalent_radii[atoms.numbers]
-    distances = atoms.get_all_distances(mic=bool(atoms.pbc.any()))
-    np.fill_diagonal(distances, np.inf)
-    is_apart = bool((distances > MIN_DISTANCE * (radii[:, None] + radii)).all())
-    return is_apart and bool(np.abs(atoms.calc.results["forces"]).max() < MAX_FORCE)
+    return is_apart(atoms) and bool(np.abs(atoms.calc.results["forces"]).max() < MAX_FORCE)
 
 
 def labelled(atoms: Atoms, calculator: Calculator) -> Atoms:
