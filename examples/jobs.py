@@ -84,7 +84,7 @@ class JobQueue:
         self.ended: set[str] = set()
         self.failed: list[str] = []
         self.count, self.names = len(jobs), {job.name for job in jobs}
-        self.console = Console(highlight=False, markup=False)
+        self.console = Console(highlight=False, markup=False, soft_wrap=True)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.environment = None
         if at_a_time > 1:

@@ -10,6 +10,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,16 @@ def teacher() -> Calculator:
     return CHGNetCalculator(use_device="cpu")
 
 
+def own_calculator(calculator: Calculator) -> Calculator:
+    """One that remembers an image of a band; a shared one computes it thrice in a step."""
+    own = copy(calculator)
+    own.reset()
+    return own
+
+
 def distorted(lesson: Lesson, rng: np.random.Generator) -> Atoms:
     """A copy, strained, scaled and rattled."""
-    copy = Atoms(
+    atoms = Atoms(
         lesson.atoms.numbers,
         lesson.atoms.positions,
         cell=lesson.atoms.cell,
@@ -65,24 +73,24 @@ def distorted(lesson: Lesson, rng: np.random.Generator) -> Atoms:
     )
     strain = rng.normal(0, lesson.strain, (3, 3))
     scale = (1 + rng.uniform(-lesson.volume, lesson.volume)) ** (1 / 3)
-    copy.set_cell(
-        copy.cell @ (scale * np.eye(3) + (strain + strain.T) / 2), scale_atoms=True
+    atoms.set_cell(
+        atoms.cell @ (scale * np.eye(3) + (strain + strain.T) / 2), scale_atoms=True
     )
     sigma = rng.uniform(0.1, 1.0) * lesson.rattle
-    copy.positions += rng.normal(0, sigma, copy.positions.shape) if sigma else 0.0
-    return copy
+    atoms.positions += rng.normal(0, sigma, atoms.positions.shape) if sigma else 0.0
+    return atoms
 
 
 def jostled(atoms: Atoms, num_slab: int, copies: int, seed: int) -> list[Lesson]:
     """Copies whose adsorbate moves far, and whose slab, the first atoms, hardly does."""
     rng, made = np.random.default_rng(seed), []
     while len(made) < copies:
-        copy = atoms.copy()
-        copy.positions[:num_slab] += rng.normal(0, 0.03, (num_slab, 3))
+        moved = atoms.copy()
+        moved.positions[:num_slab] += rng.normal(0, 0.03, (num_slab, 3))
         size = (len(atoms) - num_slab, 3)
-        copy.positions[num_slab:] += rng.normal(0, rng.uniform(0.03, 0.15), size)
-        if is_apart(copy):
-            made.append(Lesson(copy, 1, rattle=0.05))
+        moved.positions[num_slab:] += rng.normal(0, rng.uniform(0.03, 0.15), size)
+        if is_apart(moved):
+            made.append(Lesson(moved, 1, rattle=0.05))
     return made
 
 
@@ -112,11 +120,11 @@ def labelled(atoms: Atoms, calculator: Calculator) -> Atoms:
 
 
 def frame(
-    lesson: Lesson, copy: int, rng: np.random.Generator, calculator: Calculator
+    lesson: Lesson, number: int, rng: np.random.Generator, calculator: Calculator
 ) -> Atoms:
-    """Copy number `copy` of a lesson with its labels; drawn again until it is sound."""
+    """Copy `number` of a lesson with its labels; drawn again until it is sound."""
     for attempt in range(20):
-        is_first = copy == 0 and attempt == 0
+        is_first = number == 0 and attempt == 0
         atoms = distorted(Lesson(lesson.atoms, 1, 0.0) if is_first else lesson, rng)
         if is_sound(labelled(atoms, calculator)):
             return atoms

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.mep import NEB
 from ase.optimize import FIRE
-from teacher import Lesson, jostled
+from teacher import Lesson, jostled, own_calculator
 
 from structures.surfaces import clean, covered, in_box, relaxed
 
@@ -41,8 +41,8 @@ def band(start: Atoms, end: Atoms, calculator: Calculator, num_images: int) -> N
     """A band between relaxed ends, which are not asked again; interpolated."""
     images = [start, *(start.copy() for _ in range(num_images)), end]
     for image in images[1:-1]:
-        image.calc = calculator
-    neb = NEB(images, allow_shared_calculator=True, method="improvedtangent", k=0.5)
+        image.calc = own_calculator(calculator)
+    neb = NEB(images, method="improvedtangent", k=0.5)
     neb.interpolate("idpp")
     return neb
 

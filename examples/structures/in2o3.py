@@ -17,7 +17,7 @@ from ase.constraints import FixAtoms
 from ase.mep import NEB
 from ase.optimize import FIRE
 from ase.spacegroup import crystal
-from teacher import Lesson, jostled
+from teacher import Lesson, jostled, own_calculator
 
 LATTICE = 10.294  # Å, as CHGNet relaxes the bulk; measured 10.117
 VACUUM = 13.0  # Å
@@ -98,8 +98,8 @@ def band(
     """
     images = [start, *(start.copy() for _ in range(between)), end]
     for image in images:
-        image.calc = start.calc
-    path = NEB(images, climb=True, allow_shared_calculator=True, method="improvedtangent")
+        image.calc = own_calculator(start.calc)
+    path = NEB(images, climb=True, method="improvedtangent")
     path.interpolate(method="idpp", mic=True)
     if steps:
         FIRE(path, logfile=None).run(fmax=fmax, steps=steps)
