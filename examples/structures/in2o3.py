@@ -121,9 +121,10 @@ def lessons(calculator: Calculator, data_dir: Path) -> list[Lesson]:
     return [
         Lesson(bulk_oxide(), 6, rattle=0.08, volume=0.03, strain=0.01),
         Lesson(gas, 12, rattle=0.08),
-        Lesson(clean, 24, rattle=0.06),
+        Lesson(clean, 24, rattle=0.05),
         *(Lesson(atoms, 1, rattle=0.0) for atoms in seen),
-        *(Lesson(atoms, 12, rattle=0.06) for atoms in ends),
+        *(Lesson(atoms, 16, rattle=0.05) for atoms in ends),
+        *(copy for n, atoms in enumerate(ends) for copy in jostled(atoms, 40, 8, 50 + n)),
         *(Lesson(atoms, 2, rattle=0.06) for atoms in images),
         *(copy for n, atoms in enumerate(images) for copy in jostled(atoms, 40, 6, n)),
     ]
