@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.optimize import FIRE
+from ase.optimize import BFGS, FIRE
 from gates import Gate, write_gates
 from matplotlib.figure import Figure
 from structures import copper, surfaces
@@ -61,16 +61,16 @@ def reaction(calculator: Calculator) -> Reaction:
         surfaces.relaxed(atoms, calculator, steps=steps) for atoms in (*ends, *apart)
     )
     neb = copper.band(start, end, calculator, num_images)
-    optimizer = FIRE(neb, logfile=None)
-    optimizer.run(fmax=0.3, steps=band_steps // 3)
+    first, second = FIRE(neb, logfile=None), BFGS(neb, logfile=None, maxstep=0.05)
+    first.run(fmax=0.3, steps=band_steps // 3)
     neb.climb = True
-    optimizer.run(fmax=0.05, steps=band_steps - optimizer.nsteps)
+    second.run(fmax=0.05, steps=band_steps - first.nsteps)
     fmax = float(np.linalg.norm(neb.get_forces(), axis=1).max())
     energies = neb.energies - neb.energies[0]
     free = slab.get_potential_energy() + gas.get_potential_energy()
     told |= {"barrier": energies.max(), "CO2 on Cu": energies[-1]}
     told |= {"CO2 as gas": free - neb.energies[0]}
-    return Reaction(told, neb.images, energies, optimizer.nsteps, fmax)
+    return Reaction(told, neb.images, energies, first.nsteps + second.nsteps, fmax)
 
 
 runs = {"own model": reaction(MACECalculator(options.model, dtype="float64"))}
