@@ -1,29 +1,10 @@
 """Scaling of adsorption energies in its reduced form."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "adsorption_scaling.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 @pytest.mark.slow
@@ -43,10 +24,9 @@ def test_the_slope_between_two_metals(tmp_path, small_mace, monkeypatch):
         "Cu",
         "Pt",
     ]
-    out = run(tmp_path, *words)
+    out = run(tmp_path, "adsorption_scaling.py", *words)
     assert out.returncode == 0, out.stderr
-    rows = json.loads((tmp_path / "out" / "gates.json").read_text(encoding="utf-8"))
-    found = {row["name"]: row["value"] for row in rows}
+    found = {name: row["value"] for name, row in gates_of(tmp_path / "out").items()}
     places = [(metal, kind, "fcc") for metal in ("Cu", "Pt") for kind in ("O", "OH")]
     own = adsorption_energies(MACECalculator(model), places, steps=2)
     copper_o, copper_oh, platinum_o, platinum_oh = own.values()
@@ -58,7 +38,15 @@ def test_the_slope_between_two_metals(tmp_path, small_mace, monkeypatch):
 @pytest.mark.slow
 def test_one_metal_makes_no_line(tmp_path):
     (tmp_path / "m.safetensors").touch()
-    out = run(tmp_path, "--model", "m.safetensors", "--metals", "Cu", "--quick")
+    out = run(
+        tmp_path,
+        "adsorption_scaling.py",
+        "--model",
+        "m.safetensors",
+        "--metals",
+        "Cu",
+        "--quick",
+    )
     assert out.returncode == 1
     assert "a line needs two metals" in out.stderr
     assert "Traceback" not in out.stderr

@@ -1,19 +1,16 @@
 """CO2 in Mg-MOF-74, reduced: a potential without forces, and a random model."""
 
-import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train.checkpoints.model_file import save_model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -30,11 +27,6 @@ class NoForces(Calculator):
 def _frameworks():
     if not (SHARED / "apps" / "Zn-MOF-74.cif").is_file():
         pytest.skip("needs ../shared/data/apps/Zn-MOF-74.cif")
-
-
-def gates_of(folder: Path) -> dict:
-    rows = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
-    return {row["name"]: row for row in rows}
 
 
 @pytest.mark.slow
@@ -58,32 +50,20 @@ def test_atoms_that_fly_freely_stay_where_they_were_for_ten_steps(tmp_path, monk
     assert (tmp_path / "out" / "co2_in_mof.png").stat().st_size > 10_000
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "co2_in_mof.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("_frameworks")
 def test_it_runs_with_a_model_without_dispersion(tmp_path, small_mace):
     elements = {"atomic_numbers": [1, 6, 8, 12], "atomic_energies": [0.0] * 4}
     save_model(tmp_path / "m.safetensors", small_mace(**elements), metadata={})
     words = ["--model", "m.safetensors", "--data-dir", str(SHARED), "--output", "out"]
-    out = run(tmp_path, *words, "--quick")
+    out = run(tmp_path, "co2_in_mof.py", *words, "--quick")
     assert out.returncode == 0, out.stderr
     assert len(gates_of(tmp_path / "out")) == 9
 
 
 @pytest.mark.slow
 def test_a_folder_without_the_frameworks_is_one_line(tmp_path):
-    out = run(tmp_path, "--model", "m", "--data-dir", "nowhere", "--quick")
+    out = run(tmp_path, "co2_in_mof.py", "--model", "m", "--data-dir", "nowhere", "--quick")
     assert out.returncode == 1
     assert "nowhere/apps/Zn-MOF-74.cif" in out.stderr
     assert "Traceback" not in out.stderr

@@ -1,23 +1,16 @@
 """The slab of In2O3, CO2 on it, and the example in its reduced form."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase import Atoms
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train.checkpoints.model_file import save_model
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def in2o3(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     from structures import in2o3
 
     return in2o3
@@ -70,18 +63,9 @@ def test_the_example_runs_with_a_random_model(tmp_path, small_mace):
     model = small_mace(atomic_numbers=[6, 8, 49])
     save_model(tmp_path / "m.safetensors", model, metadata={})
     words = ["--model", "m.safetensors", "--output", "out", "--quick"]
-    out = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "co2_on_in2o3.py"), *words],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    out = run(tmp_path, "co2_on_in2o3.py", *words)
     assert out.returncode == 0, out.stderr
-    text = (tmp_path / "out" / "gates.json").read_text(encoding="utf-8")
-    found = {row["name"]: row for row in json.loads(text)}
+    found = gates_of(tmp_path / "out")
     assert found["energies that are not finite"]["passed"]
     # Two steps leave the carbonate about where it was put.
     assert found["carbonate: angle O-C-O (degrees)"]["value"] == pytest.approx(126, abs=10)

@@ -1,29 +1,10 @@
 """CO oxidation on copper in its reduced form."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "co_oxidation.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 @pytest.mark.slow
@@ -35,10 +16,9 @@ def test_a_band_between_the_model_s_own_ends(tmp_path, small_mace, monkeypatch):
     model = small_mace(atomic_numbers=[6, 8, 29], atomic_energies=[[0.0] * 3])
     save_model(tmp_path / "m.safetensors", model, metadata={})
     words = ["--model", "m.safetensors", "--output", "out", "--quick"]
-    out = run(tmp_path, *words)
+    out = run(tmp_path, "co_oxidation.py", *words)
     assert out.returncode == 0, out.stderr
-    rows = json.loads((tmp_path / "out" / "gates.json").read_text(encoding="utf-8"))
-    found = {row["name"]: row["value"] for row in rows}
+    found = {name: row["value"] for name, row in gates_of(tmp_path / "out").items()}
     assert found["steps of the band"] == 2
     calculator = MACECalculator(model)
     place = ("Cu", "CO", "top")
@@ -58,7 +38,7 @@ def test_a_band_between_the_model_s_own_ends(tmp_path, small_mace, monkeypatch):
 
 @pytest.mark.slow
 def test_a_model_that_is_not_there_is_one_line(tmp_path):
-    out = run(tmp_path, "--model", "none.safetensors", "--quick")
+    out = run(tmp_path, "co_oxidation.py", "--model", "none.safetensors", "--quick")
     assert out.returncode == 1
     assert "none.safetensors not found" in out.stderr
     assert "Traceback" not in out.stderr

@@ -1,9 +1,6 @@
 """The examples in their reduced form; those of crystals with a potential that is known."""
 
-import json
-import os
 import runpy
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,37 +10,12 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 from ase.io import write
+from example_runs import gates_of, needs, run
 
 from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
 
 ROOT = Path(__file__).parents[2]
-
-
-def needs(*packages: str) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: pip install 'mace-train[examples]'")
-
-
-def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / script), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
-def gates_of(folder: Path) -> dict:
-    rows = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
-    assert all(
-        set(row) == {"name", "value", "limit", "passed", "published"} for row in rows
-    )
-    return {row["name"]: row for row in rows}
 
 
 SILICON = TersoffParameters(

@@ -1,19 +1,15 @@
 """Ice: frames that move whole molecules, and lattice energies that obey their laws."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import write
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train.checkpoints.model_file import save_model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -45,18 +41,6 @@ def write_data(folder: Path, phases: dict) -> None:
     ]
     path = folder / "apps" / "ice13_lattice_energies.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "ice.py"), "--data-dir", str(folder), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 def bonds(ice, atoms) -> np.ndarray:
@@ -99,11 +83,19 @@ def test_phases_and_published_energies_have_the_same_names(ice):
 
 @pytest.mark.slow
 def test_what_is_missing_is_one_line(tmp_path, lattice):
-    out = run(tmp_path, "--model", "m.safetensors")
+    out = run(tmp_path, "ice.py", "--data-dir", str(tmp_path), "--model", "m.safetensors")
     assert out.returncode == 1
     assert "ice13.extxyz not found" in out.stderr
     write_data(tmp_path, {"Ih": lattice})
-    out = run(tmp_path, "--model", "m.safetensors", "--quick")
+    out = run(
+        tmp_path,
+        "ice.py",
+        "--data-dir",
+        str(tmp_path),
+        "--model",
+        "m.safetensors",
+        "--quick",
+    )
     assert out.returncode == 1
     assert "m.safetensors" in out.stderr
     assert "Traceback" not in out.stderr
@@ -119,10 +111,9 @@ def test_lattice_energies_know_neither_the_size_of_the_cell_nor_the_atoms_own(
         model = small_mace(atomic_numbers=[1, 8], atomic_energies=energies)
         save_model(tmp_path / "m.safetensors", model, metadata={})
         words = ["--model", "m.safetensors", "--output", "out", "--quick"]
-        out = run(tmp_path, *words)
+        out = run(tmp_path, "ice.py", "--data-dir", str(tmp_path), *words)
         assert out.returncode == 0, out.stderr
-        rows = json.loads((tmp_path / "out" / "gates.json").read_text(encoding="utf-8"))
-        found = {row["name"]: row["value"] for row in rows}
+        found = {name: row["value"] for name, row in gates_of(tmp_path / "out").items()}
         assert found["relative to Ih, against PBE: MAE, kJ/mol"] < 1e-5
         assert found["absolute, less PBE: std, kJ/mol"] < 1e-5
         of_ih.append(found["lattice energy of Ih (PBE -60.0), kJ/mol"])

@@ -1,9 +1,5 @@
 """Frameworks: known cells and places of CO2, and a screen predicted in one batch."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +8,11 @@ from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.calculators.emt import EMT
 from ase.io import read, write
+from example_runs import EXAMPLES, gates_of, run
 
 from mace_train import MACECalculator
 from mace_train.checkpoints.model_file import save_model
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HEXAGONAL = [[1, -1, 0], [0, 1, -1], [1, 1, 1]]  # obverse
 
@@ -90,18 +86,6 @@ def test_mg_mof_74_has_five_oxygens_at_every_metal(mofs):
         assert atoms.symbols[is_near[metal]].get_chemical_formula() == "O5"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "mofs.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 def test_a_screen_in_one_batch_has_the_energies_of_single_structures(tmp_path, small_mace):
     model = small_mace()
@@ -110,10 +94,9 @@ def test_a_screen_in_one_batch_has_the_energies_of_single_structures(tmp_path, s
     crystal = bulk("SiO", "zincblende", a=4.9, cubic=True)
     write(tmp_path / "apps" / "CALF20.cif", crystal)
     words = ["--model", "m.safetensors", "--data-dir", ".", "--output", "out", "--quick"]
-    out = run(tmp_path, *words)
+    out = run(tmp_path, "mofs.py", *words)
     assert out.returncode == 0, out.stderr
-    rows = json.loads((tmp_path / "out" / "gates.json").read_text(encoding="utf-8"))
-    found = {row["name"]: row for row in rows}
+    found = gates_of(tmp_path / "out")
     assert found["structures"]["value"] == 2
     assert found["structures without an energy"]["passed"]
     assert found["energy, batch against one alone (meV/atom)"]["passed"]
@@ -128,7 +111,7 @@ def test_a_screen_in_one_batch_has_the_energies_of_single_structures(tmp_path, s
 
 @pytest.mark.slow
 def test_a_folder_without_the_frameworks_is_one_line(tmp_path):
-    out = run(tmp_path, "--model", "m", "--data-dir", "nowhere", "--quick")
+    out = run(tmp_path, "mofs.py", "--model", "m", "--data-dir", "nowhere", "--quick")
     assert out.returncode == 1
     assert "nowhere/apps/CALF20.cif" in out.stderr
     assert "Traceback" not in out.stderr

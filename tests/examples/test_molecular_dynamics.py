@@ -1,30 +1,12 @@
 """The example as a user runs it: from the command line, interrupted, and gone on with."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from ase.build import bulk
 from ase.io import write
+from example_runs import run
 
 from mace_train.checkpoints.model_file import save_model
 from mace_train.simulation.records import read_log
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "molecular_dynamics.py"
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLE), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 @pytest.fixture
@@ -46,13 +28,30 @@ def silicon(tmp_path, small_mace) -> list[str]:
 
 @pytest.mark.slow
 def test_the_example_runs_goes_on_and_draws_its_figure(tmp_path, silicon):
-    out = run(tmp_path, *silicon, "--folder", "md", "--stages", "300:0.02")
+    out = run(
+        tmp_path,
+        "molecular_dynamics.py",
+        *silicon,
+        "--folder",
+        "md",
+        "--stages",
+        "300:0.02",
+    )
     assert out.returncode == 0, out.stderr
     assert "finished after 20 steps" in out.stderr
     assert read_log(tmp_path / "md")["step"].tolist() == [0, 10, 20]
 
     stages = ["--stages", "300:0.02", "300-600:0.1", "nve:0.03"]
-    out = run(tmp_path, *silicon, "--folder", "md", *stages, "--frame-every", "50")
+    out = run(
+        tmp_path,
+        "molecular_dynamics.py",
+        *silicon,
+        "--folder",
+        "md",
+        *stages,
+        "--frame-every",
+        "50",
+    )
     assert out.returncode == 0, out.stderr
     assert "md goes on from step 20 (0.02 ps)" in out.stderr
     assert "finished after 150 steps" in out.stderr
@@ -74,11 +73,11 @@ def test_what_a_user_gets_wrong_is_one_line(tmp_path, silicon):
         (["--device", "foo"], "device='foo' cannot be used here"),
         (["--min-distance", "3"], "min_distance=3.0: give a share"),
     ):
-        out = run(tmp_path, *silicon, *arguments)
+        out = run(tmp_path, "molecular_dynamics.py", *silicon, *arguments)
         assert out.returncode == 1, arguments
         assert message in out.stderr
         assert "Traceback" not in out.stderr
-    out = run(tmp_path)
+    out = run(tmp_path, "molecular_dynamics.py")
     assert out.returncode == 2
     assert "`make train` first, or --model" in out.stderr
 
@@ -86,7 +85,7 @@ def test_what_a_user_gets_wrong_is_one_line(tmp_path, silicon):
 @pytest.mark.slow
 def test_a_tripped_wire_is_one_line_and_an_exit_code(tmp_path, silicon):
     arguments = ["--stages", "300:1", "--timestep", "100", "--repeat", "2"]
-    out = run(tmp_path, *silicon, *arguments)
+    out = run(tmp_path, "molecular_dynamics.py", *silicon, *arguments)
     assert out.returncode == 1
     assert "error: step" in out.stderr
     assert "last_frames.extxyz" in out.stderr

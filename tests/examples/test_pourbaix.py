@@ -1,10 +1,8 @@
 """Corrections of MP2020, and Pourbaix diagrams of energies that are known."""
 
-import json
 import runpy
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from example_runs import EXAMPLES, gates_of, needs
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 KJ_PER_MOL = units.kJ / units.mol
 METALS = {"Cu": -4.1, "Ti": -7.8}  # eV per atom, any
 OXYGEN = -4.94796
@@ -90,8 +88,7 @@ def test_own_labels_are_the_teachers_less_the_correction(oxides):
 
 @pytest.mark.slow
 def test_diagrams_of_measured_enthalpies(monkeypatch, tmp_path):
-    if find_spec("pymatgen") is None:
-        pytest.skip("needs pymatgen: pip install 'mace-train[examples]'")
+    needs("pymatgen")
     monkeypatch.syspath_prepend(str(EXAMPLES))
     monkeypatch.setattr(
         "mace_train.MACECalculator", lambda *_, **__: Measured(), raising=False
@@ -101,8 +98,7 @@ def test_diagrams_of_measured_enthalpies(monkeypatch, tmp_path):
     words = ["pourbaix.py", "--model", str(model), "--output", str(tmp_path), "--quick"]
     monkeypatch.setattr(sys, "argv", words)
     made = runpy.run_path(str(EXAMPLES / "pourbaix.py"), run_name="__main__")
-    rows = json.loads((tmp_path / "gates.json").read_text(encoding="utf-8"))
-    found = {row["name"]: row["value"] for row in rows}
+    found = {name: row["value"] for name, row in gates_of(tmp_path).items()}
     for name in ("Cu2O", "CuO", "Ti2O3"):
         value = found[f"{name}: formation energy (kJ/mol)"]
         assert value == pytest.approx(FORMED[name], abs=0.01)

@@ -1,18 +1,13 @@
 """The teacher's frames: sound, distorted as asked, gone on with; EMT stands for CHGNet."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from example_runs import EXAMPLES, needs, run
 
 
 @pytest.fixture
@@ -100,23 +95,11 @@ def test_lessons_are_made_once(teacher, copper, tmp_path):
         assert found.atoms.positions == pytest.approx(copper.atoms.positions)
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "teacher_frames.py"), *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 def test_a_teacher_that_is_absent_is_one_line(tmp_path):
     if find_spec("chgnet"):
         pytest.skip("CHGNet is installed here")
-    out = run(tmp_path, "--of", "nacl", "--output", "f.extxyz")
+    out = run(tmp_path, "teacher_frames.py", "--of", "nacl", "--output", "f.extxyz")
     assert out.returncode == 1
     assert "pip install 'mace-train[examples]'" in out.stderr
     assert "Traceback" not in out.stderr
@@ -124,14 +107,13 @@ def test_a_teacher_that_is_absent_is_one_line(tmp_path):
 
 @pytest.mark.slow
 def test_frames_of_the_teacher_go_on_with_the_same_frames(tmp_path):
-    if not find_spec("chgnet"):
-        pytest.skip("needs chgnet: pip install 'mace-train[examples]'")
+    needs("chgnet")
     words = ["--of", "nacl", "--most", "4", "--output"]
-    out = run(tmp_path, *words, "whole.extxyz")
+    out = run(tmp_path, "teacher_frames.py", *words, "whole.extxyz")
     assert out.returncode == 0, out.stderr
     whole = (tmp_path / "whole.extxyz").read_text(encoding="utf-8")
     (tmp_path / "cut.part").write_text(whole[: len(whole) * 2 // 3], encoding="utf-8")
-    out = run(tmp_path, *words, "cut.extxyz")
+    out = run(tmp_path, "teacher_frames.py", *words, "cut.extxyz")
     assert out.returncode == 0, out.stderr
     for one, other in zip(
         ase.io.read(tmp_path / "whole.extxyz", ":"),
@@ -141,6 +123,6 @@ def test_frames_of_the_teacher_go_on_with_the_same_frames(tmp_path):
         assert one.info["label_source"] == "CHGNet-0.3.0"
         assert one.positions == pytest.approx(other.positions, abs=1e-4)
         assert one.get_forces() == pytest.approx(other.get_forces(), abs=1e-2)
-    out = run(tmp_path, *words, "whole.extxyz", "--seed", "1")
+    out = run(tmp_path, "teacher_frames.py", *words, "whole.extxyz", "--seed", "1")
     assert out.returncode == 1
     assert "made with other options" in out.stderr
