@@ -107,7 +107,7 @@ try:
     figure = options.folder / "molecular_dynamics.png"
     draw_run(figure, options.folder)
     logging.info("figure: %s", figure)
-    if outcome == "finished":
+    if outcome == "finished" and stages:
         lost, drift = 100 * (1 - stages[-1].bonds_kept), stages[-1].drift_rate
         gates = [Gate("bonds lost at the end (%)", lost, 1.0)]
         gates += [Gate("drift of the last stage (meV/atom/ps)", drift, 0.1)]
