@@ -61,7 +61,7 @@ bench-scale: install  ## balance, streaming, loading, opening, ranks and resume 
 bench-finetune: install  ## fine-tuning against training from nothing, by frames (about 2 hours)
 	$(BIN)/python benchmarks/finetune.py --data-dir $(DATA_DIR)
 
-example-models: install  ## the models that the examples need, into examples/models/ (about 30 minutes)
+example-models: install  ## the models that the examples need, into examples/models/ (under an hour on two cores)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
 	$(BIN)/python examples/make_models.py --data-dir $(DATA_DIR) --jobs 2
 

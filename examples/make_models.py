@@ -60,7 +60,7 @@ RECIPES = {
     ),
     "nacl": Recipe("example_nacl", teacher="nacl", minutes=4),
     "ice": Recipe("example_ice", teacher="ice", minutes=8),
-    "copper": Recipe("example_copper", teacher="copper", minutes=6),
+    "copper": Recipe("example_copper", teacher="copper", minutes=7),
     "surfaces": Recipe("example_surfaces", teacher="surfaces", minutes=8),
     "in2o3": Recipe("example_in2o3", teacher="in2o3", minutes=7),
     "oxides": Recipe("example_oxides", teacher="oxides", minutes=6),

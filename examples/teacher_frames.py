@@ -66,7 +66,10 @@ def main() -> None:
         lessons = kept_lessons(starts, lambda: module.lessons(calculator, options.data_dir))
     else:
         distortion = (options.rattle, options.volume, options.strain)
-        structures = list(ase.io.iread(options.structure, ":"))
+        try:
+            structures = list(ase.io.iread(options.structure, ":"))
+        except Exception as error:  # whatever the many readers of ASE raise
+            sys.exit(f"error: --structure {options.structure} cannot be read: {error!r}")
         lessons = [Lesson(atoms, options.copies, *distortion) for atoms in structures]
     places = [(lesson, copy) for lesson in lessons for copy in range(lesson.copies)]
     places = places[: options.most]
