@@ -69,7 +69,8 @@ def main() -> None:
         try:
             structures = list(ase.io.iread(options.structure, ":"))
         except Exception as error:  # whatever the many readers of ASE raise
-            sys.exit(f"error: --structure {options.structure} cannot be read: {error!r}")
+            said = f"error: --structure {options.structure} cannot be read: {error!r}"
+            raise SystemExit(said) from error
         lessons = [Lesson(atoms, options.copies, *distortion) for atoms in structures]
     places = [(lesson, copy) for lesson in lessons for copy in range(lesson.copies)]
     places = places[: options.most]
