@@ -152,6 +152,11 @@ def job(name: str, model: Path, results: Path, data_dir: Path) -> Job:
     return Job(name, [words], results / f"{name}.log")
 
 
+def name_of(model: Path) -> str:
+    """Of the folder of its results; a run names all its models alike: that of the run."""
+    return model.resolve().parent.name if model.stem == "model" else model.stem
+
+
 def arguments() -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser(
@@ -168,7 +173,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run what is asked for and not done, and write table and figures."""
     options = arguments()
-    results = RESULTS / options.model.stem if options.model else RESULTS
+    results = RESULTS / name_of(options.model) if options.model else RESULTS
     if options.model and not options.model.is_file():
         sys.exit(f"error: --model {options.model}: no such file")
     jobs = []

@@ -56,6 +56,12 @@ def main() -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     frames = whole_frames(part, RECIPE) if part.is_file() else []
     part.write_text("".join(frames), encoding="utf-8")
+    if options.structure:  # before the teacher is loaded
+        try:
+            structures = list(ase.io.iread(options.structure, ":"))
+        except Exception as error:  # whatever the many readers of ASE raise
+            said = f"error: --structure {options.structure} cannot be read: {error!r}"
+            raise SystemExit(said) from error
     calculator = teacher()
     starts = options.output.with_suffix(".starts.extxyz")
     own_labels = None  # a module may have the teacher's labels changed
@@ -66,11 +72,6 @@ def main() -> None:
         lessons = kept_lessons(starts, lambda: module.lessons(calculator, options.data_dir))
     else:
         distortion = (options.rattle, options.volume, options.strain)
-        try:
-            structures = list(ase.io.iread(options.structure, ":"))
-        except Exception as error:  # whatever the many readers of ASE raise
-            said = f"error: --structure {options.structure} cannot be read: {error!r}"
-            raise SystemExit(said) from error
         lessons = [Lesson(atoms, options.copies, *distortion) for atoms in structures]
     places = [(lesson, copy) for lesson in lessons for copy in range(lesson.copies)]
     places = places[: options.most]

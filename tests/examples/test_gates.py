@@ -106,6 +106,12 @@ def test_another_model_for_all_leaves_the_page_alone(gates, tmp_path, monkeypatc
         gates.main()
 
 
+def test_models_of_two_runs_have_results_of_their_own(gates):
+    assert gates.name_of(Path("runs/silicon/model.safetensors")) == "silicon"
+    assert gates.name_of(Path("runs/nacl/model.safetensors")) == "nacl"
+    assert gates.name_of(Path("mine.safetensors")) == "mine"
+
+
 def test_every_example_is_short_and_has_its_figure_and_rows(gates):
     page = gates.PAGE.read_text(encoding="utf-8")
     for name, (script, _, _) in gates.EXAMPLES.items():
